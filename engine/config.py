@@ -1,0 +1,298 @@
+"""`DiffusionOptimizationConfig`: YAML to checked settings and back, and the bundled recipes. No MLX.
+
+Precedence, last wins: defaults, the file or recipe, ``--set key=value``.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
+
+from engine.errors import ConfigError
+from engine.settings import (
+    STRICT,
+    DataSettings,
+    ExportSettings,
+    HardwareSettings,
+    OriginalSettings,
+    QualitySettings,
+    ScheduleSettings,
+    TrainingSettings,
+    setting,
+)
+
+SECTIONS: dict[str, type] = {
+    "original": OriginalSettings,
+    "schedule": ScheduleSettings,
+    "training": TrainingSettings,
+    "data": DataSettings,
+    "quality": QualitySettings,
+    "hardware": HardwareSettings,
+    "export": ExportSettings,
+}
+
+
+@dataclass(config=STRICT)
+class DiffusionOptimizationConfig:
+    """Everything a run needs to know. The first five fields are the ones most people set.
+
+    Raises pydantic's ValidationError (a ValueError) when built by hand from wrong values; `load_config` turns that
+    into a ConfigError that names the file and the key.
+    """
+
+    model_path: str = Field(
+        description="diffusers folder of the original model, or bundled:digits",
+        min_length=1,
+        json_schema_extra={"unit": ""},
+    )
+    optimization_stages: int = setting(3, "distillation stages from the original steps to target_steps", ge=1, le=10)
+    target_steps: int = setting(4, "sampling steps wanted", unit="steps", ge=1, le=999)
+    quality_threshold: float = setting(
+        0.95, "lower bound of quality_score that a student must reach, above 0 up to 1", gt=0, le=1
+    )
+    apple_silicon_optimization: bool = setting(
+        True, "use the hardware section (compiled steps, types, quantised teacher); false runs plain and eager"
+    )
+    original: OriginalSettings = Field(default_factory=OriginalSettings)
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    data: DataSettings = Field(default_factory=DataSettings)
+    quality: QualitySettings = Field(default_factory=QualitySettings)
+    hardware: HardwareSettings = Field(default_factory=HardwareSettings)
+    export: ExportSettings = Field(default_factory=ExportSettings)
+
+    @model_validator(mode="after")
+    def _check_across_fields(self) -> "DiffusionOptimizationConfig":
+        target, original = self.target_steps, self.original.steps
+        if target >= original:
+            raise ValueError(
+                f"target_steps is {target}, not fewer than the {original} of original.steps; choose 1 to {original - 1}"
+            )
+        planned = self.training.stage_steps
+        if planned is not None:
+            falls = all(a > b for a, b in zip([original, *planned], planned, strict=False))
+            if not falls or planned[-1] != target:
+                raise ValueError(
+                    f"training.stage_steps is {planned}; wanted numbers falling from below original.steps "
+                    f"({original}) to target_steps ({target})"
+                )
+            if len(planned) != self.optimization_stages:
+                raise ValueError(
+                    f"training.stage_steps has {len(planned)} stages but optimization_stages is "
+                    f"{self.optimization_stages}; make them agree"
+                )
+        elif original - target < self.optimization_stages:
+            raise ValueError(
+                f"optimization_stages is {self.optimization_stages}, but from {original} to {target} steps there is "
+                f"room for {original - target}; choose fewer stages"
+            )
+        if self.training.states == "data":
+            if self.data.images is None:
+                raise ValueError("training.states is data but data.images is null; name a folder of images")
+            if self.original.sampler != "ddim":
+                raise ValueError(
+                    f"training.states is data but original.sampler is {self.original.sampler}; a multistep solver has "
+                    "no step from a noised image: choose ddim, or states: rollout"
+                )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every setting, sections nested, as plain YAML-ready values."""
+        return asdict(self)  # pyright: ignore[reportArgumentType]  (a pydantic dataclass is one)
+
+    def planned_steps(self) -> list[int]:
+        """Return the step count after each stage: `training.stage_steps`, or even in ratio, falling strictly."""
+        if self.training.stage_steps is not None:
+            return list(self.training.stage_steps)
+        return even_ratio_steps(self.original.steps, self.target_steps, self.optimization_stages)
+
+
+def even_ratio_steps(original: int, target: int, stages: int) -> list[int]:
+    """Return `stages` step counts falling from below `original` to `target`, as even in ratio as whole numbers allow."""
+    ratio = (target / original) ** (1 / stages)
+    steps = [max(target, round(original * ratio**k)) for k in range(1, stages)] + [target]
+    for i in range(len(steps) - 2, -1, -1):
+        steps[i] = max(steps[i], steps[i + 1] + 1)
+    return steps
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the bundled recipes."""
+    folder = resources.files("engine") / "assets" / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(source: str | Path, overrides: Iterable[str] = ()) -> DiffusionOptimizationConfig:
+    """Return the settings of a YAML file or of a bundled recipe, with ``key=value`` overrides on top.
+
+    Raises ConfigError naming the file, the key, what was found and what was wanted.
+    """
+    text, name = _read_source(source)
+    return parse_config(text, name, overrides)
+
+
+def parse_config(text: str, name: str, overrides: Iterable[str] = ()) -> DiffusionOptimizationConfig:
+    """Return the settings written in `text` (YAML); `name` stands for it in errors."""
+    content = _parse_yaml(text, name)
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{name}: found {type(content).__name__}, wanted settings as 'key: value' lines.")
+    for override in overrides:
+        _apply_override(content, override)
+    return config_from_dict(content, name)
+
+
+def config_from_dict(content: Mapping[str, Any], name: str) -> DiffusionOptimizationConfig:
+    """Return the settings in a nested mapping; `name` stands for it in errors."""
+    _refuse_unknown(content, DiffusionOptimizationConfig, "", name)
+    values = dict(content)
+    for key, section in SECTIONS.items():
+        if key not in values:
+            continue
+        body = values[key] if values[key] is not None else {}
+        if not isinstance(body, Mapping):
+            raise ConfigError(f"{name}: {key} is {body!r}; wanted a section of 'key: value' lines below it.")
+        _refuse_unknown(body, section, f"{key}.", name)
+        values[key] = _built(section, body, f"{key}.", name)
+    if "model_path" not in values:
+        raise ConfigError(f"{name}: model_path is missing; name the diffusers folder of the original model.")
+    return _built(DiffusionOptimizationConfig, values, "", name)
+
+
+def config_to_yaml(config: DiffusionOptimizationConfig) -> str:
+    """Return the settings as YAML, every key with its description, unit and bounds as a comment."""
+    lines = ["# Settings of a diffopt run. `diffopt run THIS_FILE` repeats it."]
+    values = config.to_dict()
+    for key, info in describe_fields(DiffusionOptimizationConfig).items():
+        if key not in SECTIONS:
+            lines += [f"# {_described(info)}", _dumped(key, values[key])]
+    for key, section in SECTIONS.items():
+        lines += ["", f"# {(section.__doc__ or '').splitlines()[0]}", f"{key}:"]
+        for name, info in describe_fields(section).items():
+            lines += [f"  # {_described(info)}", f"  {_dumped(name, values[key][name])}"]
+    return "\n".join(lines) + "\n"
+
+
+def describe_fields(section: type) -> dict[str, FieldInfo]:
+    """Return pydantic's description of each field of a settings class: default, bounds, description, unit."""
+    return dict(section.__pydantic_fields__)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-4 as text; this loader reads it as the number everybody means. Duplicate keys are refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands here twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+           |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+           |\.[0-9_]+(?:[eE][-+]?[0-9]+)?
+           |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+        re.VERBOSE,
+    ),
+    list("-+0123456789."),
+)
+
+
+def _parse_yaml(text: str, name: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be read"
+        raise ConfigError(f"{name}:{where}: not valid YAML: {problem}. Check the indentation and colons there.") from error
+
+
+def _read_source(source: str | Path) -> tuple[str, str]:
+    path = Path(source).expanduser()
+    if isinstance(source, str) and source in recipe_names() and not path.is_file():
+        file = resources.files("engine") / "assets" / "recipes" / f"{source}.yaml"
+        return file.read_text(encoding="utf-8"), f"recipe {source}"
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except FileNotFoundError as error:
+        names = ", ".join(recipe_names())
+        raise ConfigError(f"{path}: no such file, and no recipe of that name; the recipes are {names}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a text file: {error}.") from error
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: wanted KEY=VALUE, for example --set training.batch_size=128.")
+    *parents, last = key.strip().split(".")
+    place = content
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: {parent} is a single value, not a section.")
+        place = inner
+    place[last] = _parse_yaml(value, f"--set {key}")
+
+
+def _refuse_unknown(content: Mapping[str, Any], section: type, prefix: str, name: str) -> None:
+    known = [field.name for field in fields(section)] if is_dataclass(section) else []
+    for key in content:
+        if key not in known:
+            everywhere = {f"{s}.{field.name}" for s, kind in SECTIONS.items() for field in fields(kind)} | set(known)
+            # A key that exists in another section is the likelier slip than a misspelling.
+            elsewhere = [full for full in sorted(everywhere) if full.split(".")[-1] == str(key)]
+            near = elsewhere or difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0] if elsewhere else prefix + near[0]}?" if near else f"known are {', '.join(known)}."
+            raise ConfigError(f"{name}: unknown key {prefix}{key}; {hint}")
+
+
+def _built(section: type, values: Mapping[str, Any], prefix: str, name: str) -> Any:
+    try:
+        return section(**values)
+    except ValidationError as error:
+        _raise_first(error, prefix, name)
+
+
+def _raise_first(error: ValidationError, prefix: str, name: str) -> NoReturn:
+    first, *others = error.errors(include_url=False)
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" ({len(others)} more of this kind to mend)" if others else ""
+    if not first["loc"]:
+        raise ConfigError(f"{name}: {message}.{more}") from error
+    key = prefix + ".".join(str(part) for part in first["loc"] if not str(part).startswith("list["))
+    wanted = message.removeprefix("Input should be ")
+    raise ConfigError(f"{name}: {key} is {first['input']!r}; wanted {wanted}.{more}") from error
+
+
+def _described(info: FieldInfo) -> str:
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    notes = [str(extra["unit"])] if extra.get("unit") else []
+    for constraint in info.metadata:
+        for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
+            if getattr(constraint, name, None) is not None:
+                notes.append(f"{sign} {getattr(constraint, name):g}")
+    return f"{info.description} [{', '.join(notes)}]" if notes else str(info.description)
+
+
+def _dumped(key: str, value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+    return f"{key}: {text}"

@@ -1,0 +1,140 @@
+"""What all phases of one run share: settings, the original model, the evaluators, the records. No decisions here."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+
+import mlx.core as mx
+
+from engine.config import DiffusionOptimizationConfig
+from engine.hooks import Hooks
+from engine.models.diffusion import DiffusionModel
+from engine.models.loading import LoadedModel
+from engine.records import Quality, StageReport
+from engine.run.events import Evaluated, PhaseFinished, PhaseProgressed, PhaseStarted
+from engine.settings import HardwareSettings
+from engine.training.evaluate import Evaluator
+from engine.training.noise_sets import NoiseSet, Purpose, balanced_labels, unit_noise
+from engine.training.quality import Components
+from engine.training.trajectories import Trajectories, record_trajectories
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class RunContext:
+    """One run's shared facts. Evaluators and trajectories are made when first asked for, in a phase of their own."""
+
+    config: DiffusionOptimizationConfig
+    name: str
+    hooks: Hooks
+    hardware: HardwareSettings
+    original: LoadedModel
+    reports: list[StageReport] = field(default_factory=list)
+    losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    step: int = 0  # optimiser steps over the whole run
+    started: float = field(default_factory=monotonic)
+    _select: Evaluator | None = None
+    _final: Evaluator | None = None
+
+    @property
+    def base_model(self) -> DiffusionModel:
+        """The original model on its original grid."""
+        return self.original.model
+
+    @contextmanager
+    def phase(self, name: str, *, stage: int | None = None, unit: str = "samples") -> Iterator[Progress]:
+        """Announce a phase; yield a progress callback ``(done, total)`` that is safe to call as often as one likes."""
+        started, last = monotonic(), 0.0
+        self.hooks.emit(PhaseStarted(phase=name, stage=stage, unit=unit))
+
+        def progress(done: int, total: int) -> None:
+            nonlocal last
+            self.hooks.between_steps()
+            now = monotonic()
+            if now - last < 1.0 and done < total:
+                return
+            last = now
+            eta = (now - started) / done * (total - done) if done else None
+            self.hooks.emit(PhaseProgressed(phase=name, done=done, total=total, stage=stage, eta_seconds=eta))
+
+        yield progress
+        self.hooks.emit(PhaseFinished(phase=name, seconds=monotonic() - started, stage=stage))
+
+    def trajectories_of(self, teacher: DiffusionModel, *, stage: int) -> Trajectories:
+        """Return the paths of `teacher` from the train noise, run as the hardware section says a teacher is run."""
+        training = self.config.training
+        labels = balanced_labels(training.trajectories, teacher.class_count)
+        noise = unit_noise(Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed)
+        with self.phase("cache", stage=stage) as progress:
+            return record_trajectories(
+                self.as_teacher(teacher),
+                noise,
+                labels,
+                batch_size=self.hardware.evaluation_batch_size,
+                on_progress=progress,
+            )
+
+    def as_teacher(self, model: DiffusionModel) -> DiffusionModel:
+        """Return `model` held as the hardware section asks of a frozen teacher."""
+        return model.frozen_as(getattr(mx, self.hardware.teacher_dtype), self.hardware.teacher_bits)
+
+    @property
+    def select(self) -> Evaluator:
+        """Scores against the original on the select noise, by which choices are made."""
+        if self._select is None:
+            noise_set = NoiseSet.select(self.config.quality.select_samples, *self._shape())
+            self._select = self._evaluator(noise_set, None)
+        return self._select
+
+    @property
+    def final(self) -> Evaluator:
+        """Scores against the original on the final noise, which the report tells."""
+        if self._final is None:
+            noise_set = NoiseSet.final(self.config.quality.samples, *self._shape())
+            components = self.select.components_for(self.config.quality.samples)
+            self._final = self._evaluator(noise_set, components)
+        return self._final
+
+    def _shape(self) -> tuple[tuple[int, int, int], int | None]:
+        return self.base_model.sample_shape, self.base_model.class_count
+
+    def _evaluator(self, noise_set: NoiseSet, components: Components | None) -> Evaluator:
+        with self.phase("evaluate") as progress:
+            return Evaluator.against(
+                self.base_model,
+                noise_set,
+                components=components,
+                batch_size=self.hardware.evaluation_batch_size,
+                resamples=self.config.quality.bootstrap,
+                on_progress=progress,
+            )
+
+    def evaluated(
+        self,
+        label: str,
+        quality: Quality,
+        noise_set: str,
+        *,
+        steps: int,
+        stage: int | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        """Emit one measurement."""
+        self.hooks.emit(
+            Evaluated(
+                label=label,
+                steps=steps,
+                fidelity=quality.fidelity.value,
+                distribution=quality.distribution.value if quality.distribution else None,
+                band_energy=quality.band_energy.value,
+                score=quality.score,
+                lower_bound=quality.lower_bound,
+                noise_set=noise_set,
+                samples=quality.samples,
+                threshold=self.config.quality_threshold,
+                stage=stage,
+                attempt=attempt,
+            )
+        )

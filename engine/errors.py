@@ -1,0 +1,53 @@
+"""Every error that diffopt raises on purpose. Used by all rooms; imports nothing.
+
+The tree::
+
+    DiffoptError                 a person can act on the message; it names the file and the key
+    ├── UserError                the user's mistake: exit code 2
+    │   ├── ConfigError          a setting is wrong, unknown or contradicts another
+    │   ├── CheckpointError      a model folder is missing, damaged, unsafe or not supported
+    │   ├── DataError            training data or conditions cannot be used
+    │   └── RunError             a run folder cannot be made, found, owned or understood
+    ├── TrainingError            training diverged and every bounded remedy was tried: exit code 1
+    └── Cancelled                the user asked the run to stop: exit code 130
+
+A message says what was found, what was wanted and what to do. ``assert`` is only for what we ourselves promise.
+"""
+
+
+class DiffoptError(Exception):
+    """Base of all errors with a message meant for a person."""
+
+    exit_code = 1
+
+
+class UserError(DiffoptError):
+    """Something the user gave is wrong; nothing was changed."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A setting is wrong, unknown, or contradicts another."""
+
+
+class CheckpointError(UserError):
+    """A model folder is missing, damaged, unsafe, or of a kind that is not supported."""
+
+
+class DataError(UserError):
+    """Training data, noise or conditions cannot be used."""
+
+
+class RunError(UserError):
+    """A run folder cannot be made, found, owned or understood."""
+
+
+class TrainingError(DiffoptError):
+    """Training diverged, and every bounded remedy was tried."""
+
+
+class Cancelled(DiffoptError):
+    """The user asked the run to stop."""
+
+    exit_code = 130

@@ -1,0 +1,98 @@
+"""Writing files so that nothing is ever half-written. Used by every room that writes; imports nothing of ours.
+
+A file is written to a temporary name beside its place, forced to the disk and renamed over it; a folder likewise.
+``kill -9``, a full disk or a power cut leaves either the old content or the new one.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TEMPORARY_MARK = ".tmp-"
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the name under which `path` is written before it is renamed; unique to this process."""
+    return path.with_name(f".{path.name}{TEMPORARY_MARK}{os.getpid()}")
+
+
+def sync_file(descriptor: int) -> None:
+    """Force a file's bytes to the medium. On macOS fsync stops at the drive's cache, so F_FULLFSYNC is asked for."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+        except OSError:  # some file systems refuse it; fsync is then the best there is
+            pass
+    os.fsync(descriptor)
+
+
+def sync_path(path: Path) -> None:
+    """Force a file or a folder entry (after a rename) to the medium."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; on a clean exit it is synced and renamed to `path`, else removed.
+
+    The suffix is kept, so that libraries which look at it (Pillow, matplotlib) write the right format.
+    """
+    temporary = temporary_name(path).with_name(f".{path.stem}{TEMPORARY_MARK}{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        sync_path(temporary)
+        temporary.replace(path)
+        sync_path(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; on a clean exit it takes the place of `path`, else it is removed.
+
+    A folder cannot be renamed over a full one, so an old `path` is moved aside first and put back if the second
+    rename fails.
+    """
+    temporary, aside = temporary_name(path), temporary_name(path.with_name(path.name + ".old"))
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            sync_path(file)
+        if path.exists():
+            path.replace(aside)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if aside.exists():
+                aside.replace(path)
+            raise
+        sync_path(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the content of `path` with `text`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace the content of `path` with `content` as indented JSON; NaN is refused, for other readers refuse it."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,155 @@
+"""`DiffusionModel`: a network that carries its noise schedule, its grid and its solver.
+
+A thin wrapper: one door for every network, ``model(z, t, condition) -> prediction``, and the little that turns a
+prediction into samples. Teachers and students are both this; `engine.models.loading` makes one from a folder.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_map
+
+from engine.diffusion.grid import Grid, Solver
+from engine.diffusion.noise import NoiseSchedule, PredictionType, x0_and_eps
+from engine.diffusion.samplers import SAMPLERS, OnStep
+
+Condition = dict[str, mx.array]  # for example {"class_labels": (B,) int32}; empty where there is none
+
+
+class DiffusionModel(nn.Module):
+    """A denoising network with everything that sampling it needs.
+
+    `sample_shape` is (H, W, C) of one state. `clip_range` clips x0 while DDIM samples, as the checkpoint asks; it is
+    None for a distilled student. `compute_dtype` is what the network computes in; states stay float32.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: NoiseSchedule,
+        grid: Grid,
+        *,
+        prediction_type: PredictionType,
+        sample_shape: tuple[int, int, int],
+        class_count: int | None = None,
+        solver: Solver = "ddim",
+        clip_range: float | None = None,
+        compute_dtype: mx.Dtype = mx.float32,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.grid = grid
+        self.prediction_type: PredictionType = prediction_type
+        self.sample_height, self.sample_width, self.sample_channels = sample_shape
+        self.class_count = class_count
+        self.solver: Solver = solver
+        self.clip_range = clip_range
+        self.compute_dtype = compute_dtype
+        self._forward: Callable[..., mx.array] | None = None
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one state."""
+        return self.sample_height, self.sample_width, self.sample_channels
+
+    @property
+    def steps(self) -> int:
+        """Sampling steps of this model's own grid."""
+        return self.grid.steps
+
+    def __call__(self, z: mx.array, t: mx.array, condition: Condition | None = None) -> mx.array:
+        """Return the network's prediction (B, H, W, C) float32 at state `z` (B, H, W, C) and timesteps `t` (B,)."""
+        return self.network(z.astype(self.compute_dtype), t, condition or {}).astype(mx.float32)
+
+    def compiled_forward(self) -> Callable[..., mx.array]:
+        """Return ``(z, t, condition) -> prediction`` compiled once over the network's current and later weights."""
+        if self._forward is None:
+            # As inputs, or the weights would become constants of the trace and a trained student would never be seen.
+            self._forward = mx.compile(self.__call__, inputs=self.network.state)
+        return self._forward
+
+    def denoise_at(self, grid: Grid, solver: Solver, condition: Condition) -> Callable[..., Any]:
+        """Return ``denoise(z, i) -> (x0, eps)`` on `grid`, as `engine.diffusion.samplers` wants it."""
+        forward = self.compiled_forward()
+
+        def denoise(z: mx.array, i: int) -> tuple[mx.array, mx.array]:
+            t = mx.full((z.shape[0],), grid.timesteps[i], dtype=mx.float32)
+            alpha, sigma = grid.alphas[i], grid.sigmas[i]
+            x0, eps = x0_and_eps(forward(z, t, condition), z, alpha, sigma, self.prediction_type)
+            if self.clip_range is not None and solver == "ddim":
+                x0 = mx.clip(x0, -self.clip_range, self.clip_range)  # eps is not recomputed: diffusers' convention
+            return x0, eps
+
+        return denoise
+
+    def sample(
+        self,
+        noise: mx.array,
+        condition: Condition | None = None,
+        *,
+        grid: Grid | None = None,
+        solver: Solver | None = None,
+        on_step: OnStep | None = None,
+    ) -> mx.array:
+        """Return samples (B, H, W, C) from unit-variance `noise` of that shape, on this model's own grid by default."""
+        grid, solver = grid or self.grid, solver or self.solver
+        return SAMPLERS[solver](self.denoise_at(grid, solver, condition or {}), noise, grid, on_step)
+
+    def student(self, grid: Grid | None = None) -> "DiffusionModel":
+        """Return an independent copy to train on `grid`: float32 weights of its own, order 1, nothing clipped.
+
+        A student is defined for its own one-step map; clipping would break the target that it learns.
+        """
+        network = copy.deepcopy(self.network)
+        network.update(tree_map(_owned_float32, self.network.parameters()))
+        return self._like(network, grid or self.grid, solver="ddim", clip_range=None, compute_dtype=mx.float32)
+
+    def frozen_as(self, dtype: mx.Dtype, bits: int | None = None) -> "DiffusionModel":
+        """Return this model held in `dtype`, its linear layers quantised to `bits` if given; for a frozen teacher.
+
+        Only layers whose input width divides by the group of 32 are quantised; convolutions stay as they are.
+        """
+        if dtype == mx.float32 and bits is None:
+            return self
+        network = copy.deepcopy(self.network)
+        network.update(tree_map(lambda p: p.astype(dtype), self.network.parameters()))
+        if bits is not None:
+            nn.quantize(
+                network,
+                group_size=32,
+                bits=bits,
+                class_predicate=lambda _, m: isinstance(m, nn.Linear) and m.weight.shape[-1] % 32 == 0,
+            )
+        network.freeze()
+        return self._like(
+            network, self.grid, solver=self.solver, clip_range=self.clip_range, compute_dtype=dtype
+        )
+
+    def with_grid(self, grid: Grid, solver: Solver | None = None) -> "DiffusionModel":
+        """Return a model over the *same* arrays that samples on another grid or with another solver."""
+        return self._like(
+            self.network,
+            grid,
+            solver=solver or self.solver,
+            clip_range=self.clip_range,
+            compute_dtype=self.compute_dtype,
+        )
+
+    def _like(self, network: nn.Module, grid: Grid, **changes: Any) -> "DiffusionModel":
+        return DiffusionModel(
+            network,
+            self.schedule,
+            grid,
+            prediction_type=self.prediction_type,
+            sample_shape=self.sample_shape,
+            class_count=self.class_count,
+            **changes,
+        )
+
+
+def _owned_float32(value: mx.array) -> mx.array:
+    return mx.array(value).astype(mx.float32)

@@ -1,0 +1,202 @@
+"""Finding one's way in a diffusers folder: network, settings, scheduler. No arrays.
+
+Two layouts exist: a pipeline (model_index.json, unet/, scheduler/), and the flat one of the oldest
+models, with all files in the root. A folder with a network alone will do as well. Read by
+checkpoint.py; nothing is ever downloaded.
+"""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CheckpointError
+
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+CONFIG_NAME = "config.json"
+SCHEDULER_NAME = "scheduler_config.json"
+
+_STEM = WEIGHTS_NAME.removesuffix(".safetensors")
+# the full-precision weights first; each as one file or as shards with an index
+_WEIGHT_NAMES = (
+    WEIGHTS_NAME,
+    f"{WEIGHTS_NAME}.index.json",
+    f"{_STEM}.fp16.safetensors",
+    f"{WEIGHTS_NAME}.index.fp16.json",
+    f"{_STEM}.bf16.safetensors",
+    f"{WEIGHTS_NAME}.index.bf16.json",
+)
+_PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_SUPPORTED_NETWORK = "UNet2DModel"
+_BUNDLED = "bundled:"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """Where everything lies; the JSON files are read, the weights only found."""
+
+    path: Path
+    config_path: Path
+    weight_paths: tuple[Path, ...]
+    network_config: dict[str, Any]
+    scheduler_config: dict[str, Any]
+    model_index: dict[str, Any]
+
+
+def resolve_model_path(text: str | Path) -> Path:
+    """Return the folder that `text` names: a path, or `bundled:NAME` for a model of diffopt's own.
+
+    Raises:
+        CheckpointError: no bundled model has that name.
+    """
+    name = str(text)
+    if not name.startswith(_BUNDLED):
+        return Path(text).expanduser()
+    models = Path(str(resources.files("engine"))) / "assets" / "models"
+    entries = models.iterdir() if models.is_dir() else ()
+    known = sorted(entry.name for entry in entries if entry.is_dir())
+    if name.removeprefix(_BUNDLED) not in known:
+        listed = ", ".join(_BUNDLED + entry for entry in known) or "none in this installation"
+        raise CheckpointError(
+            f"{name} is not a bundled model. There are: {listed}. For a folder, give its path."
+        )
+    return models / name.removeprefix(_BUNDLED)
+
+
+def find_model(path: Path) -> ModelFolder:
+    """Return what lies in the folder `path`.
+
+    Raises:
+        CheckpointError: the folder or a file in it is missing, damaged, unsafe or not supported.
+        OSError: something in it cannot be read.
+    """
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: there is no such folder. diffopt downloads nothing: fetch the model first (a "
+            "hub model with `hf download OWNER/NAME --local-dir FOLDER`) and give its folder."
+        )
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{path} is a file, but a diffusers folder is wanted: give the folder it lies in."
+        )
+
+    index_path = path / "model_index.json"
+    model_index = read_json_object(index_path) if index_path.is_file() else {}
+    if model_index:
+        _check_pipeline(model_index, index_path)
+
+    network = path / "unet" if (path / "unet").is_dir() else path
+    config_path = network / CONFIG_NAME
+    if not config_path.is_file():
+        raise CheckpointError(
+            f"{path}: no {CONFIG_NAME} was found here or in unet/, but a diffusers folder is "
+            "wanted. Convert a single-file checkpoint first, with diffusers' from_single_file and "
+            "save_pretrained."
+        )
+
+    scheduler_config = {}
+    for scheduler_path in (path / "scheduler" / SCHEDULER_NAME, path / SCHEDULER_NAME):
+        if scheduler_path.is_file():
+            scheduler_config = read_json_object(scheduler_path)
+            break
+    return ModelFolder(
+        path=path,
+        config_path=config_path,
+        weight_paths=_find_weights(network),
+        network_config=read_json_object(config_path),
+        scheduler_config=scheduler_config,
+        model_index=model_index,
+    )
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in `path`.
+
+    Raises:
+        CheckpointError: the file is not JSON or does not hold an object.
+        OSError: the file cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise CheckpointError(f"{path} is not JSON ({error}). Fetch the file again.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path} holds a JSON {type(content).__name__}, but an object is wanted. "
+            "Fetch the file again."
+        )
+    return content
+
+
+def _check_pipeline(model_index: dict[str, Any], source: Path) -> None:
+    """Refuse a pipeline that needs more than a supported network and a scheduler."""
+    components = {
+        name: entry[-1]
+        for name, entry in model_index.items()
+        if not name.startswith("_") and isinstance(entry, list) and entry and entry[-1] is not None
+    }
+    pipeline = model_index.get("_class_name", "this pipeline")
+    found = components.get("unet")
+    if found != _SUPPORTED_NETWORK:
+        listed = ", ".join(f"{name}: {kind}" for name, kind in components.items()) or "none"
+        raise CheckpointError(
+            f"{source}: {pipeline} is not supported yet. A pipeline whose unet is a "
+            f"{_SUPPORTED_NETWORK} is wanted; its components are: {listed}. Choose another model."
+        )
+    others = sorted(components.keys() - {"unet", "scheduler"})
+    if others:
+        raise CheckpointError(
+            f"{source}: {pipeline} is not supported yet: beside unet and scheduler it needs "
+            f"{', '.join(f'{name} ({components[name]})' for name in others)}. Choose a model that "
+            "works on pixels, or give its unet folder alone to work on bare latents."
+        )
+
+
+def _find_weights(network: Path) -> tuple[Path, ...]:
+    for name in _WEIGHT_NAMES:
+        path = network / name
+        if path.is_file():
+            return _find_shards(path) if path.suffix == ".json" else (path,)
+
+    files = sorted(entry for entry in network.iterdir() if entry.is_file())
+    pickles = [entry.name for entry in files if entry.suffix in _PICKLE_SUFFIXES]
+    others = [entry.name for entry in files if entry.suffix == ".safetensors"]
+    if pickles:
+        raise CheckpointError(
+            f"{network}: the weights are in {pickles[0]}, a pickle, which can run any code when it "
+            "is opened. Only safetensors are read. If you trust the file, convert it: load the "
+            "model with diffusers and call save_pretrained(FOLDER, safe_serialization=True)."
+        )
+    if others:
+        raise CheckpointError(
+            f"{network}: found {', '.join(others[:5])}, but {WEIGHTS_NAME}, its .fp16. or .bf16. "
+            f"variant, or a {WEIGHTS_NAME}.index.json that names its shards is wanted. Fetch what "
+            "is missing, or rename what is there."
+        )
+    raise CheckpointError(
+        f"{network}: there is no {WEIGHTS_NAME} beside {CONFIG_NAME}. Fetch the weights too."
+    )
+
+
+def _find_shards(index_path: Path) -> tuple[Path, ...]:
+    weight_map = read_json_object(index_path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(
+            f"{index_path}: weight_map is {'empty' if weight_map == {} else 'not there'}, but an "
+            "object from key to file is wanted. Fetch the file again."
+        )
+    names = {str(name) for name in weight_map.values()}
+    for name in sorted(names):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{index_path}: weight_map names {name!r}, but safetensors files beside the index "
+                "are wanted. Fetch the file again."
+            )
+    missing = sorted(name for name in names if not (index_path.parent / name).is_file())
+    if missing:
+        raise CheckpointError(
+            f"{index_path}: {len(missing)} of {len(names)} shards are missing: "
+            f"{', '.join(missing[:5])}. Fetch them into {index_path.parent}."
+        )
+    return tuple(index_path.parent / name for name in sorted(names))

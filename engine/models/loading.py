@@ -1,0 +1,88 @@
+"""From a diffusers folder to a `DiffusionModel` that samples as the folder asks, or as the caller overrides."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from engine.diffusion.grid import Solver, Spacing
+from engine.diffusion.scheduler_config import GRID_KEY, SchedulerSettings, read_scheduler_config
+from engine.errors import CheckpointError
+from engine.models.checkpoint import Checkpoint, load_checkpoint
+from engine.models.diffusion import DiffusionModel
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to sample, with what its folder said."""
+
+    model: DiffusionModel
+    checkpoint: Checkpoint
+    settings: SchedulerSettings
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether the folder names its own timesteps: a student, sampled on its own grid with order 1."""
+        return self.settings.own_timesteps is not None
+
+
+def load_model(
+    path: str | Path,
+    *,
+    steps: int = 50,
+    spacing: Spacing | None = None,
+    solver: Solver | None = None,
+    final_alpha: Literal["one", "first"] | None = None,
+    clip_sample: bool | None = None,
+) -> LoadedModel:
+    """Return the model of a diffusers folder with its weights in float32.
+
+    A distilled student gets its own grid; any other gets `steps` of `solver` at `spacing`, by default its scheduler's.
+    `final_alpha` and `clip_sample` override the scheduler's set_alpha_to_one and clip_sample.
+    Raises CheckpointError naming the file and the key.
+    """
+    checkpoint = load_checkpoint(path)
+    settings = read_scheduler_config(checkpoint.scheduler_config, _scheduler_source(checkpoint))
+    if final_alpha is not None:
+        settings = replace(settings, schedule=settings.schedule.ending_at(final_alpha))
+    if clip_sample is not None:
+        settings = replace(settings, clip_range=(settings.clip_range or 1.0) if clip_sample else None)
+    own = settings.own_grid()
+    solver = solver or settings.solver
+    if own is None and not 1 <= steps <= settings.schedule.count:
+        raise CheckpointError(
+            f"{checkpoint.path}: {steps} steps were asked of a schedule of {settings.schedule.count} timesteps; "
+            f"choose 1 to {settings.schedule.count}."
+        )
+    model = DiffusionModel(
+        checkpoint.network,
+        settings.schedule,
+        own or settings.grid(steps, spacing, solver),
+        prediction_type=settings.prediction_type,
+        sample_shape=_sample_shape(checkpoint),
+        class_count=checkpoint.network_config.get("num_class_embeds"),
+        solver="ddim" if own else solver,
+        clip_range=settings.clip_range,
+    )
+    return LoadedModel(model, checkpoint, settings)
+
+
+def _sample_shape(checkpoint: Checkpoint) -> tuple[int, int, int]:
+    config, source = checkpoint.network_config, checkpoint.path
+    size, channels = config.get("sample_size"), config.get("in_channels") or 3
+    height, width = size if isinstance(size, list) else (size, size)
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise CheckpointError(f"{source}: sample_size is {size!r}; wanted the height and width of a sample in pixels.")
+    outputs = config.get("out_channels") or 3
+    if outputs != channels:
+        raise CheckpointError(
+            f"{source}: out_channels is {outputs} but in_channels is {channels}; wanted the same. A network that also "
+            "predicts a variance is not supported."
+        )
+    return height, width, channels
+
+
+def _scheduler_source(checkpoint: Checkpoint) -> str:
+    for place in ("scheduler/scheduler_config.json", "scheduler_config.json"):
+        if (checkpoint.path / place).is_file():
+            return str(checkpoint.path / place)
+    return f"{checkpoint.path} (no scheduler_config.json; {GRID_KEY} and others at their defaults)"

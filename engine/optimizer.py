@@ -1,0 +1,152 @@
+"""`AdaptiveDiffusionOptimizer`: the whole run, read from top to bottom. The page to open first.
+
+probe -> load -> cache teacher trajectories -> choose grids -> for each stage: train, evaluate, gate (accept, retry or
+roll back) -> final metrics -> export and report.
+"""
+
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import mlx.nn as nn
+
+from engine import hardware
+from engine.config import DiffusionOptimizationConfig
+from engine.context import RunContext
+from engine.errors import ConfigError
+from engine.hooks import Hooks
+from engine.models.diffusion import DiffusionModel
+from engine.models.loading import load_model
+from engine.planning import choose_final_grid
+from engine.records import StageReport
+from engine.results import assemble_result
+from engine.run.events import PlannedStage, RunPlanned, StageRolledBack
+from engine.settings import HardwareSettings
+from engine.stages import run_stage
+from engine.training.adaptive import AdaptiveScheduler, Ranked
+from engine.training.distill import ProgressiveDistillation
+from engine.training.images import load_images
+
+MOST_SPLITS = 2  # reductions that may be cut in two because no try of them passed
+
+
+class AdaptiveDiffusionOptimizer:
+    """Takes a model from its original steps to `target_steps`, or to the fewest that pass the gate.
+
+    `base_model` is the original with its sampler; `sampling_scheduler` searches grids for it; `distillation_manager`
+    trains the stages. Construction loads the model and raises CheckpointError, ConfigError or DataError if it cannot
+    be used.
+    """
+
+    def __init__(
+        self, config: DiffusionOptimizationConfig, *, hooks: Hooks | None = None, name: str = "diffopt"
+    ) -> None:
+        self.config = config
+        machine = hardware_settings(config)
+        is_compiled = hardware.configure_mlx(
+            cache_limit_bytes=int(machine.cache_limit_gib * 2**30) if machine.cache_limit_gib else None,
+            compile=machine.compile,
+        )
+        original = load_model(
+            config.model_path,
+            steps=config.original.steps,
+            spacing=config.original.spacing,
+            solver=config.original.sampler,
+        )
+        if original.is_distilled:
+            raise ConfigError(
+                f"model_path: {config.model_path} is a distilled student of {original.model.steps} steps; wanted the "
+                f"original model, which samples in original.steps ({config.original.steps})."
+            )
+        self.context = RunContext(config, name, hooks or Hooks(), replace(machine, compile=is_compiled), original)
+        self.base_model: DiffusionModel = original.model
+        images = labels = None
+        if config.training.states == "data" and config.data.images is not None:
+            images, labels = load_images(config.data.images, self.base_model.sample_shape, self.base_model.class_count)
+        self.distillation_manager = ProgressiveDistillation(
+            config.training, self.context.hardware, images, labels, between_steps=self.context.hooks.between_steps
+        )
+        self.sampling_scheduler = AdaptiveScheduler(
+            self.base_model,
+            config.schedule,
+            scheduler=original.settings,
+            quality=config.quality,
+            batch_size=machine.evaluation_batch_size,
+        )
+        self.training_free: list[Ranked] = []
+
+    @property
+    def stage_reports(self) -> list[StageReport]:
+        """Every try of every stage so far, accepted or not."""
+        return self.context.reports
+
+    def optimize_diffusion_model(self) -> dict[str, Any]:
+        """Run everything and return the result: metrics, anchors, stages, timesteps and a summary for a person.
+
+        With a folder among the hooks, samples, export, report.md and metrics.json are written there.
+        """
+        student = self.progressive_distillation()
+        assert isinstance(student, DiffusionModel)
+        return assemble_result(self.context, student, self.training_free)
+
+    def progressive_distillation(self) -> nn.Module:
+        """Distil stage by stage behind the gate; return the last accepted student, or the original if none passed."""
+        run, config = self.context, self.config
+        trajectories = run.trajectories_of(self.base_model, stage=1)
+        self.sampling_scheduler.share(trajectories=trajectories, evaluator=run.select)
+        self.training_free, final_grid = choose_final_grid(
+            run, self.sampling_scheduler, self.distillation_manager, trajectories
+        )
+        plan = deque(config.planned_steps())
+        self._announce(list(plan))
+
+        teacher, number, splits = self.base_model, 0, 0
+        while plan:
+            output_steps, number = plan.popleft(), number + 1
+            paths = trajectories if teacher is self.base_model else run.trajectories_of(teacher, stage=number)
+            outcome = run_stage(
+                run,
+                self.distillation_manager,
+                number=number,
+                teacher=teacher,
+                output_steps=output_steps,
+                final_grid=final_grid,
+                trajectories=paths,
+                may_split=splits < MOST_SPLITS,
+            )
+            if outcome.student is not None:
+                teacher = outcome.student
+            elif outcome.split_at is not None:
+                splits += 1
+                plan.extendleft([output_steps, outcome.split_at])
+                self._announce(list(plan), first=number + 1, input_steps=teacher.steps)
+            else:
+                reason = f"no try of {output_steps} steps passed the gate"
+                accepted = number - 1 if teacher is not self.base_model else None
+                run.hooks.emit(
+                    StageRolledBack(stage=number, to_steps=teacher.steps, reason=reason, to_stage=accepted)
+                )
+                break
+        return teacher
+
+    def _announce(self, plan: list[int], *, first: int = 1, input_steps: int | None = None) -> None:
+        inputs = [input_steps or self.base_model.steps, *plan]
+        stages = tuple(
+            PlannedStage(stage=number, input_steps=before, output_steps=after)
+            for number, (before, after) in enumerate(zip(inputs, plan, strict=False), start=first)
+        )
+        self.context.hooks.emit(
+            RunPlanned(
+                original_steps=self.base_model.steps,
+                target_steps=self.config.target_steps,
+                threshold=self.config.quality_threshold,
+                stages=stages,
+            )
+        )
+
+
+def hardware_settings(config: DiffusionOptimizationConfig) -> HardwareSettings:
+    """Return the hardware section, or a plain one (eager, float32) where apple_silicon_optimization is false."""
+    if config.apple_silicon_optimization:
+        return config.hardware
+    return HardwareSettings(compile=False, evaluation_batch_size=config.hardware.evaluation_batch_size)

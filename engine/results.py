@@ -1,0 +1,209 @@
+"""The end of a run: anchors, cost, metrics, export and report, gathered into one result."""
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from engine import hardware
+from engine.context import RunContext
+from engine.export import export_student
+from engine.files import write_json
+from engine.models.diffusion import DiffusionModel
+from engine.records import OptimizationMetrics, Quality
+from engine.report import write_report
+from engine.run.events import Exported
+from engine.stages import save_comparison
+from engine.training.adaptive import Ranked
+from engine.training.classifier import label_accuracy, load_classifier
+from engine.training.evaluate import Cost, measure_cost
+
+EXIT_REACHED, EXIT_MISSED = 0, 3
+
+
+def assemble_result(run: RunContext, student: DiffusionModel, training_free: Sequence[Ranked]) -> dict[str, Any]:
+    """Measure the accepted `student`, write what the hooks' folder asks for, and return the whole result.
+
+    `student` is the original model itself if no stage passed; then nothing is exported.
+    """
+    config, is_student = run.config, student is not run.base_model
+    with run.phase("evaluate"):
+        quality = _reported_quality(run, student) if is_student else run.final.quality_of_samples(run.final.teacher_samples)
+        anchors = _anchors(run, student, quality, training_free)
+        accuracy = _label_accuracy(run, student)
+        cost = measure_cost(
+            run.base_model,
+            student,
+            run.final.noise_set,
+            batch_size=run.hardware.evaluation_batch_size,
+            repeats=config.export.timing_repeats,
+        )
+    metrics = _metrics(run, student, quality, cost)
+    is_reached = student.steps == config.target_steps and quality.lower_bound >= config.quality_threshold
+    naive = next((a["quality"]["score"] for a in anchors if a["label"] == BEST_UNTRAINED), None)
+    result: dict[str, Any] = {
+        "name": run.name,
+        "summary": _summary(run, student, quality, is_reached),
+        "is_target_reached": is_reached,
+        "exit_code": EXIT_REACHED if is_reached else EXIT_MISSED,
+        "threshold": config.quality_threshold,
+        "metrics": metrics.to_dict(),
+        "quality": quality.to_dict(),
+        "timesteps": list(student.grid.timesteps),
+        "grid": student.grid.name,
+        "anchors": anchors,
+        "gap_closed": None if naive is None or naive >= 1 else (quality.score - naive) / (1 - naive),
+        "label_accuracy": accuracy,
+        "stages": [report.to_dict() for report in run.reports],
+        "frontier": _frontier(run),
+        "training_free": [r.to_dict() | {"steps": r.candidate.grid.steps} for r in training_free],
+        "final_looks": run.final.looks,
+        "select_looks": run.select.looks,
+        "noise_sha256": {"final": run.final.noise_set.sha256, "select": run.select.noise_set.sha256},
+        "seconds": monotonic() - run.started,
+        "machine": hardware.describe_machine().summary,
+        "samples": None,
+        "export": None,
+    }
+    if run.hooks.folder is not None:
+        _write(run, student, result, is_student=is_student)
+    return result
+
+
+BEST_UNTRAINED = "best without training"
+
+
+def _reported_quality(run: RunContext, student: DiffusionModel) -> Quality:
+    """Return the final-noise quality with which the gate accepted `student`: it is not looked at again."""
+    accepted = [r for r in run.reports if r.is_accepted and r.output_steps == student.steps]
+    assert accepted, "a student that was never accepted is not reported"
+    assert accepted[-1].final_quality is not None
+    return accepted[-1].final_quality
+
+
+def _anchors(
+    run: RunContext, student: DiffusionModel, quality: Quality, training_free: Sequence[Ranked]
+) -> list[dict[str, Any]]:
+    """Return what other samplers score, so that a number means something on this model."""
+    base, final, select = run.base_model, run.final, run.select
+    anchors: list[dict[str, Any]] = []
+
+    def add(label: str, steps: int, measured: Quality, noise_set: str = "final") -> None:
+        run.evaluated(label, measured, noise_set, steps=steps)
+        anchors.append({"label": label, "steps": steps, "quality": measured.to_dict(), "noise_set": noise_set})
+
+    if student is not base:
+        add("distilled student", student.steps, quality)
+    add("original, run again", base.steps, final.quality_of(base))
+    scheduler, sampler = run.original.settings, run.config.original
+    twice = min(2 * base.steps, base.schedule.count)
+    doubled = scheduler.grid(twice, sampler.spacing, sampler.sampler)
+    add("original at twice the steps", twice, select.quality_of(base, doubled), "select")
+    steps = student.steps if student is not base else run.config.target_steps
+    uniform = scheduler.grid(steps, None, "ddim")
+    add("undistilled, uniform DDIM", steps, final.quality_of(base, uniform, "ddim"))
+    if student is not base:
+        add("undistilled, the student's grid", steps, final.quality_of(base, student.grid, "ddim"))
+    if training_free and training_free[0].candidate.grid.steps == steps:
+        best = training_free[0].candidate
+        add(BEST_UNTRAINED, steps, final.quality_of(base, best.grid, best.solver))
+        anchors[-1]["sampler"] = best.name
+    add("original, blurred", base.steps, final.blurred_anchor())
+    add("original, another seed", base.steps, final.other_seed_anchor())
+    return anchors
+
+
+def _label_accuracy(run: RunContext, student: DiffusionModel) -> dict[str, float] | None:
+    labels = run.final.noise_set.labels
+    if run.config.quality.classifier is None or labels is None:
+        return None
+    classifier = load_classifier(run.config.quality.classifier)
+    samples = {"original": run.final.teacher_samples}
+    if student is not run.base_model:
+        samples["student"] = run.final.samples_of(student)
+    return {name: label_accuracy(classifier, images, labels) for name, images in samples.items()}
+
+
+def _metrics(run: RunContext, student: DiffusionModel, quality: Quality, cost: Cost) -> OptimizationMetrics:
+    base = run.base_model
+    timed = f"median of {cost.repeats} warm runs each, alternating, batch {cost.batch_size}"
+    return OptimizationMetrics(
+        original_steps=base.steps,
+        optimized_steps=student.steps,
+        quality_score=quality.score,
+        quality_lower_bound=quality.lower_bound,
+        inference_speedup=cost.speedup,
+        evaluation_ratio=base.steps / student.steps,
+        memory_reduction=cost.memory_reduction,
+        measured={
+            "original_steps": f"{base.solver} on {base.grid.name}, as configured",
+            "optimized_steps": "the fewest steps of an accepted student" if student is not base else "no stage passed",
+            "quality_score": f"min(P, D, B) on {quality.samples} samples of the final noise",
+            "inference_speedup": (
+                f"wall clock, {cost.original_seconds:.3f} s against {cost.optimized_seconds:.3f} s; {timed}"
+            ),
+            "memory_reduction": (
+                f"peak of MLX while sampling, {cost.original_peak_bytes / 2**20:.1f} MiB against "
+                f"{cost.optimized_peak_bytes / 2**20:.1f} MiB; fewer steps do not shrink a network"
+            ),
+        },
+    )
+
+
+def _frontier(run: RunContext) -> list[dict[str, Any]]:
+    """Return score against steps on the select noise: each accepted student and, beside it, uniform DDIM."""
+    points = []
+    for report in run.reports:
+        if not report.is_accepted:
+            continue
+        steps = report.output_steps
+        uniform = run.original.settings.grid(steps, None, "ddim")
+        points.append({"kind": "student", "steps": steps, "score": report.select_quality.score})
+        points.append(
+            {
+                "kind": "undistilled",
+                "steps": steps,
+                "score": run.select.quality_of(run.base_model, uniform, "ddim").score,
+            }
+        )
+    return points
+
+
+def _summary(run: RunContext, student: DiffusionModel, quality: Quality, is_reached: bool) -> str:
+    base, config = run.base_model, run.config
+    if student is base:
+        return (
+            f"No reduction passed the gate: at a threshold of {config.quality_threshold:g} keep the original "
+            f"{base.steps} steps. The table of stages says how near the tries came."
+        )
+    score = f"quality score {quality.score:.4f} (lower bound {quality.lower_bound:.4f})"
+    if is_reached:
+        return f"{base.steps} steps became {student.steps} at {score}; the threshold of {config.quality_threshold:g} holds."
+    return (
+        f"{config.target_steps} steps missed the threshold of {config.quality_threshold:g}. The fewest that pass are "
+        f"{student.steps}, at {score}."
+    )
+
+
+def _write(run: RunContext, student: DiffusionModel, result: dict[str, Any], *, is_student: bool) -> None:
+    folder = run.hooks.folder
+    assert folder is not None
+    with run.phase("export"):
+        if is_student:
+            result["samples"] = "samples/comparison.png"
+            save_comparison(run, student, result["samples"])
+            if run.config.export.enabled:
+                facts = {
+                    "name": run.name,
+                    "base_model": run.config.model_path,
+                    "original_steps": run.base_model.steps,
+                    "quality_score": result["metrics"]["quality_score"],
+                    "quality_lower_bound": result["metrics"]["quality_lower_bound"],
+                    "quality_mode": "pixels",
+                    "threshold": run.config.quality_threshold,
+                }
+                path = export_student(student, run.original, folder / "export", facts)
+                result["export"] = "export"
+                size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+                run.hooks.emit(Exported(path="export", what="diffusers", size_bytes=size))
+        write_report(folder, result, run.losses)
+        write_json(folder / "metrics.json", result)

@@ -1,0 +1,49 @@
+"""What a run says, and how it is heard: events, journal, commands, run folders.
+
+The only wing that `tui` enters; no MLX. The worker's side: `RunFolder.own`, `JournalWriter`,
+`Heartbeat`, `TrainingQueue`. A client's: `JournalReader`, `CommandQueue`, `RunFolder.status`,
+`list_runs`, `find_run`, `start_worker`.
+"""
+
+from engine.run.codec import decode_event, encode_event, event_to_dict, kind_of
+from engine.run.commands import Command, CommandKind, CommandQueue, CommandRecord
+from engine.run.disk import DiskFull, ensure_room, free_bytes, write_atomically
+from engine.run.folder import RunFolder, RunStatus
+from engine.run.heartbeat import Heartbeat
+from engine.run.journal import JournalWriter
+from engine.run.lock import TrainingQueue, Turn
+from engine.run.metrics import MetricPoint
+from engine.run.reader import JournalReader, Poll, StoredEvent
+from engine.run.runs import find_run, list_runs, start_worker
+from engine.run.schema import JournalFull
+from engine.run.state import RunState
+
+__all__ = [
+    "Command",
+    "CommandKind",
+    "CommandQueue",
+    "CommandRecord",
+    "DiskFull",
+    "Heartbeat",
+    "JournalFull",
+    "JournalReader",
+    "JournalWriter",
+    "MetricPoint",
+    "Poll",
+    "RunFolder",
+    "RunState",
+    "RunStatus",
+    "StoredEvent",
+    "TrainingQueue",
+    "Turn",
+    "decode_event",
+    "encode_event",
+    "ensure_room",
+    "event_to_dict",
+    "find_run",
+    "free_bytes",
+    "kind_of",
+    "list_runs",
+    "start_worker",
+    "write_atomically",
+]

@@ -1,0 +1,96 @@
+"""Room on the disk: asking for it, keeping a reserve, clearing away what a crash left half-written.
+
+Whole-file writing itself is `engine.files`; `write_atomically` is its short form for content that
+is in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from engine.errors import DiffoptError
+from engine.files import replacing, sync_path
+
+BALLAST_BYTES = 4 << 20
+_LEFTOVER = re.compile(r"\.tmp-(?P<pid>\d+)(\D|$)")
+
+
+class DiskFull(DiffoptError):
+    """There is less room on the disk than the next file needs; nothing was lost."""
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Put `content` at `path`, whole or not at all.
+
+    Temporary name, sync, rename, sync of the folder. Text is UTF-8.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def free_bytes(path: Path) -> int:
+    """Return the room for `path` that this user may fill; the path itself need not exist yet."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free
+
+
+def ensure_room(path: Path, needed_bytes: int, what: str) -> None:
+    """Raise DiskFull unless `needed_bytes` are free for `what` ("a checkpoint") at `path`."""
+    free = free_bytes(path)
+    if free < needed_bytes:
+        raise DiskFull(
+            f"{what} at {path} needs {needed_bytes / 1e6:.1f} MB and {free / 1e6:.1f} MB are free "
+            "there. Delete what you can spare on that disk; nothing of the run is lost."
+        )
+
+
+def allocate_ballast(path: Path, size_bytes: int = BALLAST_BYTES) -> None:
+    """Fill `path` with bytes whose only worth is the room that they give back on a full disk."""
+    if not path.exists() or path.stat().st_size < size_bytes:
+        # noise, for some file systems store zeros in no room at all
+        write_atomically(path, os.urandom(size_bytes))
+
+
+def release_ballast(path: Path) -> bool:
+    """Give the reserve back; returns False where it was given back before."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    sync_path(path.parent)
+    return True
+
+
+def clear_leftovers(folder: Path) -> list[Path]:
+    """Remove half-written files and folders whose writer is gone, anywhere below `folder`.
+
+    Returns what was removed.
+    """
+    removed = []
+    for path in sorted(folder.rglob("*.tmp-*")):
+        match = _LEFTOVER.search(path.name)
+        if match is None or not path.exists():  # not of our naming, or inside a folder just removed
+            continue
+        pid = int(match["pid"])
+        if pid != os.getpid() and is_alive(pid):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        removed.append(path)
+    return removed
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process of this number exists on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

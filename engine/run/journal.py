@@ -1,0 +1,351 @@
+"""The journal's one writer: the worker's end.
+
+Viewers read with reader.py, clients ask with commands.py. Every method is one commit, or nothing: a
+reader never sees half a step. The caller holds the run folder's lock (`RunFolder.own`), for SQLite
+would let two workers write in turn. Safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from engine.errors import DiffoptError
+from engine.run.codec import encode_event, encode_value, event_to_dict, kind_of
+from engine.run.commands import Command
+from engine.run.events import (
+    CheckpointSaved,
+    CommandAcknowledged,
+    Continued,
+    Event,
+    LogLine,
+    Paused,
+    PhaseFinished,
+    PhaseProgressed,
+    PhaseStarted,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunQueued,
+    RunResumed,
+    RunStarted,
+    RunStopped,
+    StageAccepted,
+    StageRejected,
+    StageRolledBack,
+)
+from engine.run.metrics import MetricTable
+from engine.run.schema import BUSY_TIMEOUT_MS, JournalFull, explained, open_to_write, set_durable
+from engine.run.state import RunState
+
+# An event and the state that it puts the run in are written together, so that they cannot disagree
+_STATE_AFTER: dict[type[Event], RunState] = {
+    RunQueued: RunState.QUEUED,
+    RunStarted: RunState.RUNNING,
+    RunResumed: RunState.RUNNING,
+    Paused: RunState.PAUSED,
+    Continued: RunState.RUNNING,
+    RunStopped: RunState.PAUSED,
+    RunFinished: RunState.DONE,
+    RunFailed: RunState.FAILED,
+    RunCancelled: RunState.CANCELLED,
+}
+_STAGE_ENDS = (
+    StageAccepted,
+    StageRejected,
+    StageRolledBack,
+    RunFinished,
+    RunFailed,
+    RunCancelled,
+    RunStopped,
+)
+_DURABLE = (*_STAGE_ENDS, CheckpointSaved, CommandAcknowledged, RunQueued, Paused)
+_PHASES = (PhaseStarted, PhaseProgressed, PhaseFinished)
+_SHRINK_PATIENCE_MS = 20
+_COMMITS_BETWEEN_CHECKPOINTS = 100
+_RESTART_WAL_PAGES = 2000  # 8 MB: from here on a checkpoint tries to let the WAL start over
+_HOLD_WRITER_PAGES = 8000  # 32 MB: from here on commits wait for that
+_SAFETY_NET_PAGES = (
+    10_000  # 40 MB: the committing thread checkpoints after all, if the other has died
+)
+
+
+class JournalWriter:
+    """Writes events, metrics and answers; not from a signal handler.
+
+    On a full disk a call raises `JournalFull` and has written nothing; the next may succeed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal at `path`.
+
+        Raises RunError where it is missing, damaged or newer than this program.
+        """
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection = open_to_write(path)
+        self._is_engine = False
+        self._commits = 0
+        self._checkpointer: sqlite3.Connection | None = None
+        self._checkpoint_lock = threading.Lock()
+        try:
+            with explained(path):
+                self._metrics = MetricTable(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def last_step(self) -> int | None:
+        """The largest step that has metrics; None before the first."""
+        return self._metrics.last_step
+
+    def emit(self, event: Event, *others: Event) -> int:
+        """Write events in one commit, with the state that they put the run in.
+
+        Returns the last one's id.
+        """
+        (*_, event_id) = self.record(event, *others)
+        return event_id
+
+    def record_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write one step's metrics. `step` is run-wide and must rise.
+
+        `name` ends in its unit where that is not plain.
+        """
+        self.record(step=step, metrics=metrics)
+
+    def record(
+        self,
+        *events: Event,
+        step: int | None = None,
+        metrics: Mapping[str, float] | None = None,
+        latest: Mapping[str, Any] | None = None,
+    ) -> list[int]:
+        """Write events, a step's metrics and any latest values (JSON-ready, by key) in one commit.
+
+        Returns event ids.
+        """
+        with self._transaction(is_durable=_has_any(events, _DURABLE)):
+            ids = [self._insert(event) for event in events]
+            if step is not None:
+                self._metrics.write(step, metrics or {})
+            if step is not None or any(not isinstance(event, LogLine) for event in events):
+                # the step of the last progress stays known while phases without steps go on
+                self._put(
+                    "progress",
+                    [time.monotonic(), time.time(), self.last_step if step is None else step],
+                )
+            for key, value in (latest or {}).items():
+                self._put(key, value)
+        if _has_any(events, _STAGE_ENDS):
+            self.shrink_wal()
+        return ids
+
+    def set_state(self, state: RunState) -> None:
+        """Put the run in a state that no event says by itself, such as stopping."""
+        with self._transaction(is_durable=True):
+            self._put("state", state)
+
+    def expect_progress_within(self, seconds: float | None) -> None:
+        """Say how long the run may now go without a step before it counts as stuck.
+
+        None: the usual time.
+        """
+        self.record(latest={"patience_seconds": seconds})
+
+    def begin_engine(self) -> None:
+        """Sign on as the run's engine, until `close`: it is how a kill is told from a clean exit.
+
+        The run is queued from here to RunStarted or RunResumed.
+        """
+        now = [time.monotonic(), time.time()]
+        engine = {"pid": os.getpid(), "host": socket.gethostname()}
+        self.record(
+            latest={
+                "engine": engine,
+                "state": RunState.QUEUED,
+                "heartbeat": now,
+                "progress": [*now, self.last_step],
+            }
+        )
+        self._is_engine = True
+
+    def heartbeat(self) -> bool:
+        """Write that the process lives.
+
+        Returns False where it could not be written, which is no reason to end a run.
+        """
+        try:
+            with self._transaction(is_durable=False):
+                self._put("heartbeat", [time.monotonic(), time.time()])
+        except DiffoptError:
+            return False
+        return True
+
+    def truncate_metrics(self, after_step: int) -> None:
+        """Drop the metric rows past a checkpoint's step, as if they had never been written."""
+        with self._transaction(is_durable=True):
+            self._metrics.truncate(after_step)
+
+    def pending(self) -> list[Command]:
+        """Return the commands that nobody has answered, oldest first."""
+        with self._lock, explained(self.path):
+            rows = self._connection.execute(
+                "select id, kind, stage, issued_at, issued_by from command"
+                " where outcome is null order by number"
+            ).fetchall()
+        return [Command(*row) for row in rows]
+
+    def acknowledge(self, command: Command, outcome: str, *events: Event, detail: str = "") -> bool:
+        """Answer a command, and write what came of it, in one commit.
+
+        Returns False where it was answered before. `outcome` is "done", "refused" or "superseded";
+        `detail` is a line for a person.
+        """
+        answer = CommandAcknowledged(
+            command_id=command.id,
+            command=command.kind,
+            outcome=outcome,
+            issued_by=command.issued_by,
+            detail=detail,
+            stage=command.stage,
+        )
+        with self._transaction(is_durable=True):
+            cursor = self._connection.execute(
+                "update command set outcome = ? where id = ? and outcome is null",
+                (outcome, command.id),
+            )
+            if cursor.rowcount == 0:
+                return False
+            for event in events:
+                self._insert(event)
+            self._connection.execute(
+                "update command set event = ? where id = ?", (self._insert(answer), command.id)
+            )
+            self._put("progress", [time.monotonic(), time.time(), self.last_step])
+        return True
+
+    def checkpoint(self) -> bool:
+        """Move the WAL's content into the main file, from a thread that does not commit.
+
+        Returns whether there was enough to be worth it. A checkpoint syncs both files, some 10 ms
+        that the training thread need not wait for. A WAL starts over only if all of it was moved
+        before the next commit: that is tried between two steps, and in the end enforced.
+        """
+        with self._checkpoint_lock:
+            if self._commits < _COMMITS_BETWEEN_CHECKPOINTS:
+                return False
+            self._commits = 0
+            if self._checkpointer is None:
+                self._checkpointer = open_to_write(self.path)
+                with self._lock:
+                    self._connection.execute(f"pragma wal_autocheckpoint={_SAFETY_NET_PAGES}")
+            move = "pragma wal_checkpoint(passive)"
+            try:
+                (_, pages, _) = self._checkpointer.execute(move).fetchone()
+                is_outrun = pages > _RESTART_WAL_PAGES
+                for _ in range(3 if is_outrun else 0):
+                    commits = self._commits
+                    self._checkpointer.execute(move).fetchone()
+                    if not (is_outrun := self._commits != commits):
+                        break
+                if is_outrun and pages > _HOLD_WRITER_PAGES:
+                    with self._lock:
+                        self._checkpointer.execute(move).fetchone()
+            except sqlite3.OperationalError:  # no room in the main file; the WAL keeps it all
+                return False
+            return True
+
+    def shrink_wal(self) -> bool:
+        """Move the WAL into the main file and cut it to nothing.
+
+        Returns False where a reader or a full disk forbids.
+        """
+        with self._lock:
+            try:
+                self._connection.execute(f"pragma busy_timeout={_SHRINK_PATIENCE_MS}")
+                (is_busy, _, _) = self._connection.execute(
+                    "pragma wal_checkpoint(truncate)"
+                ).fetchone()
+                return not is_busy
+            except sqlite3.OperationalError:
+                return False
+            finally:
+                self._connection.execute(f"pragma busy_timeout={BUSY_TIMEOUT_MS}")
+
+    def close(self) -> None:
+        """Let go of the journal; an engine signs off."""
+        with self._lock:
+            if self._is_engine:
+                with suppress(JournalFull), self._transaction(is_durable=False):
+                    self._connection.execute("delete from latest where key = 'engine'")
+                self._is_engine = False
+            with self._checkpoint_lock:
+                if self._checkpointer is not None:
+                    self._checkpointer.close()
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the writer."""
+        self.close()
+
+    @contextmanager
+    def _transaction(self, *, is_durable: bool) -> Iterator[None]:
+        with self._lock, explained(self.path):
+            if is_durable:
+                set_durable(self._connection, is_durable=True)
+            try:
+                self._connection.execute("begin immediate")
+                yield
+                self._connection.execute("commit")
+                self._commits += 1
+            except BaseException:
+                # on a full disk the room inside the WAL is had back by a checkpoint: make one due
+                self._commits += _COMMITS_BETWEEN_CHECKPOINTS
+                if self._connection.in_transaction:
+                    self._connection.execute("rollback")
+                self._metrics.reload()
+                raise
+            finally:
+                if is_durable:
+                    set_durable(self._connection, is_durable=False)
+
+    def _insert(self, event: Event) -> int:
+        kind, body = kind_of(event), encode_event(event)
+        event_id = self._connection.execute(
+            "insert into event(t, kind, stage, body) values (?, ?, ?, ?)",
+            (time.time(), kind, getattr(event, "stage", None), body),
+        ).lastrowid
+        assert event_id is not None
+        if (state := _STATE_AFTER.get(type(event))) is not None:
+            self._put("state", state)
+        if isinstance(event, _PHASES):
+            self._put("phase", event_to_dict(event))
+        return event_id
+
+    def _put(self, key: str, value: Any) -> None:
+        self._connection.execute(
+            "insert or replace into latest values (?, ?)", (key, encode_value(value))
+        )
+
+
+def _has_any(events: tuple[Event, ...], kinds: tuple[type[Event], ...]) -> bool:
+    return any(isinstance(event, kinds) for event in events)

@@ -1,0 +1,198 @@
+"""The viewer's end of the journal: everything that a screen or `diffopt show` can ask.
+
+It cannot write. A reader ends its transaction within each call, or within the `snapshot` it opened:
+one held open keeps the WAL from being reused and lets it grow. A newer journal opens with
+`is_newer` and a `notice`; its unknown events come raw.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from engine.run.codec import decode_event
+from engine.run.commands import Command, CommandRecord
+from engine.run.events import Event
+from engine.run.metrics import MetricPoint, read_points
+from engine.run.schema import FORMAT_VERSION, explained, newer_notice, open_to_read
+
+_EVENT = "select id, t, kind, stage, body from event"
+_COMMAND = "select id, kind, stage, issued_at, issued_by, outcome, event from command"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event, its place in the journal and when it was written, in seconds since the epoch."""
+
+    id: int
+    time: float
+    kind: str
+    stage: int | None
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What is new since the last poll, seen at one moment.
+
+    Poll again `after=last_id`, at once if `has_more`.
+    """
+
+    events: tuple[StoredEvent, ...]
+    last_id: int
+    has_more: bool
+    latest: dict[str, Any]
+
+
+class JournalReader:
+    """Reads a journal while it is written. Not for sharing between threads at one time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal; raises RunError where it is missing, damaged or no journal."""
+        self.path = path
+        self._connection, self.version = open_to_read(path)
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer program wrote this journal."""
+        return self.version > FORMAT_VERSION
+
+    @property
+    def notice(self) -> str | None:
+        """The line to show above a newer journal; None for one that this program knows."""
+        return newer_notice(self.path, self.version) if self.is_newer else None
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Self]:
+        """Let all calls within see one moment of the run. Keep it short."""
+        if self._connection.in_transaction:
+            yield self
+            return
+        with explained(self.path):
+            self._connection.execute("begin")
+        try:
+            yield self
+        finally:
+            self._connection.execute("rollback")
+
+    def poll(self, after: int = 0, limit: int = 1000) -> Poll:
+        """Return `limit` events past id `after` at most, oldest first, with the latest values."""
+        with self.snapshot():
+            rows = self._rows(f"{_EVENT} where id > ? order by id limit ?", (after, limit + 1))
+            latest = self.latest()
+        events = tuple(_stored(row) for row in rows[:limit])
+        return Poll(events, events[-1].id if events else after, len(rows) > limit, latest)
+
+    def facts(self, after: int = 0, limit: int = -1) -> list[StoredEvent]:
+        """Return the events past id `after` without log lines and progress.
+
+        What a run's tree is made of.
+        """
+        # the partial index is named because SQLite would rather walk the whole table by id
+        where = "kind not in ('LogLine', 'PhaseProgressed')"
+        query = f"{_EVENT} indexed by event_fact where {where} and id > ? order by id limit ?"
+        return [_stored(row) for row in self._rows(query, (after, limit))]
+
+    def log_lines(self, count: int = 50, before: int | None = None) -> list[StoredEvent]:
+        """Return the last `count` log lines, oldest first.
+
+        Those before event id `before` where given.
+        """
+        where = "kind = 'LogLine' and id < ?"
+        query = f"{_EVENT} indexed by event_log where {where} order by id desc limit ?"
+        rows = self._rows(query, (1 << 62 if before is None else before, count))
+        return [_stored(row) for row in reversed(rows)]
+
+    @property
+    def last_id(self) -> int:
+        """The newest event's id; 0 while there is none."""
+        ((last,),) = self._rows("select coalesce(max(id), 0) from event")
+        return last
+
+    def latest(self) -> dict[str, Any]:
+        """Return the latest values by key.
+
+        ``state``; ``progress`` [monotonic, wall clock, step]; ``heartbeat`` [monotonic, wall
+        clock]; ``engine`` {pid, host} while one is at work; ``phase``, the newest phase event; and
+        what else the worker put there.
+        """
+        return {
+            key: json.loads(value) for key, value in self._rows("select key, value from latest")
+        }
+
+    def metric_names(self) -> list[str]:
+        """Return the names of all metrics that have a row."""
+        return [name for (name,) in self._rows("select name from name order by id")]
+
+    def metrics(
+        self, name: str, points: int = 200, first: int | None = None, last: int | None = None
+    ) -> list[MetricPoint]:
+        """Return a metric over the steps first..last in at most `points` spans.
+
+        See `read_points` for their edges.
+        """
+        with explained(self.path), self.snapshot():
+            return read_points(self._connection, name, points, first, last)
+
+    def last_values(self) -> dict[str, tuple[int, float]]:
+        """Return each metric's last (step, value)."""
+        rows = self._rows(
+            "select name.name, step, value from name join metric on metric.name = name.id"
+            " and step = (select max(step) from metric as newest where newest.name = name.id)"
+        )
+        return {name: (step, math.nan if value is None else value) for name, step, value in rows}
+
+    def commands(self, limit: int = 100) -> list[CommandRecord]:
+        """Return the last `limit` commands with their answers, oldest first."""
+        rows = self._rows(f"{_COMMAND} order by number desc limit ?", (limit,))
+        return [CommandRecord(Command(*row[:5]), *row[5:]) for row in reversed(rows)]
+
+    def integrity_check(self) -> list[str]:
+        """Return what is wrong with the file, one line each.
+
+        [] for a sound one. Reads all of it.
+        """
+        problems = [line for (line,) in self._rows("pragma integrity_check") if line != "ok"]
+        unsummed = self._rows(
+            "select name.name, levels.level"
+            " from name, (select distinct level from rollup) as levels where"
+            " (select count(value) from metric"
+            " where metric.name = name.id and abs(value) <= 1.7976931348623157e308)"
+            " <> (select total(n) from rollup where rollup.name = name.id and rollup.level = levels.level)"
+        )
+        return problems + [
+            f"the roll-ups of {name} over {level} steps miss rows" for name, level in unsummed
+        ]
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        """Return the reader."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the reader."""
+        self.close()
+
+    def _rows(self, query: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with explained(self.path):
+            return self._connection.execute(query, arguments).fetchall()
+
+
+def _stored(row: sqlite3.Row | tuple[Any, ...]) -> StoredEvent:
+    event_id, written_at, kind, stage, body = row
+    return StoredEvent(event_id, written_at, kind, stage, decode_event(kind, body))

@@ -1,0 +1,144 @@
+"""The typed sections of a configuration: every field with its unit, bounds, description and default. No MLX.
+
+`engine.config` puts them together, reads and writes them. A form can be drawn from these fields alone:
+``field.metadata["unit"]`` and the bounds come out of `engine.config.describe_fields`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(strict=True, extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+
+def setting(default: Any, description: str, *, unit: str = "", **bounds: Any) -> Any:
+    """Return a pydantic field with a description, a unit and bounds (ge, gt, le, lt, min_length, max_length)."""
+    extra = {"unit": unit}
+    if isinstance(default, list):
+        return Field(default_factory=lambda: list(default), description=description, json_schema_extra=extra, **bounds)
+    return Field(default=default, description=description, json_schema_extra=extra, **bounds)
+
+
+@dataclass(config=STRICT)
+class OriginalSettings:
+    """How the original model is sampled today: what the student must reproduce, and what it is compared with."""
+
+    sampler: Literal["ddim", "dpmpp_2m", "euler"] = setting("ddim", "solver of the original model")
+    steps: int = setting(50, "sampling steps of the original model", unit="steps", ge=2, le=1000)
+    spacing: Literal["leading", "linspace", "trailing", "log_snr", "karras"] | None = setting(
+        None, "spacing of the original timesteps; null takes the checkpoint's own"
+    )
+
+
+@dataclass(config=STRICT)
+class ScheduleSettings:
+    """Which timesteps the student visits."""
+
+    search: bool = setting(True, "choose grids by measured quality; false takes the uniform one")
+    costs: list[Literal["z_mse", "z_norm", "x0_mse"]] = setting(
+        ["z_mse", "z_norm", "x0_mse"], "costs that the dynamic programme proposes grids with", min_length=1
+    )
+    gammas: list[Annotated[float, Field(gt=0, le=2)]] = setting(
+        [0.9, 1.0, 1.1], "discounts of later steps that the dynamic programme proposes grids with", min_length=1
+    )
+    pilot_candidates: int = setting(
+        3, "grids tried by a short distillation each before one is chosen", unit="grids", ge=1, le=16
+    )
+    pilot_iterations: int = setting(
+        100, "length of such a pilot; 0 ranks without training", unit="optimiser steps", ge=0, le=100_000
+    )
+
+
+@dataclass(config=STRICT)
+class TrainingSettings:
+    """How a student learns."""
+
+    seed: int = setting(0, "seed of every random draw; the same seed gives the same weights", ge=0, lt=2**31)
+    stage_steps: list[Annotated[int, Field(ge=1)]] | None = setting(
+        None, "sampling steps after each stage, falling to target_steps; null spaces them evenly in ratio", unit="steps"
+    )
+    iterations: list[Annotated[int, Field(ge=1, le=10_000_000)]] = setting(
+        [1000, 1000, 2000],
+        "optimiser steps of each stage; the last number serves the stages after it",
+        unit="optimiser steps",
+        min_length=1,
+    )
+    states: Literal["rollout", "data"] = setting(
+        "rollout", "where training states come from: the student's own samples, or noised images of a data set"
+    )
+    trajectories: int = setting(
+        1024, "teacher trajectories cached for training (data: states made at a time)", unit="samples", ge=8, le=1_000_000
+    )
+    refresh_steps: int = setting(
+        50, "optimiser steps after which the training states are made anew", unit="optimiser steps", ge=1
+    )
+    batch_size: int = setting(64, "states in one optimiser step", unit="samples", ge=1, le=65_536)
+    learning_rate: float = setting(1e-4, "peak learning rate; falls linearly to 0", gt=0, le=1)
+    warmup_steps: int = setting(20, "optimiser steps over which the rate rises from 0", unit="optimiser steps", ge=0)
+    weight_decay: float = setting(0.0, "decoupled weight decay of AdamW", ge=0, le=1)
+    gradient_clip: float = setting(1.0, "largest norm of the gradient of all weights together", gt=0)
+    ema_decay: float = setting(
+        0.99, "decay of the moving average of the weights, which is what is kept; 0 keeps the last weights", ge=0, lt=1
+    )
+    loss_weight: Literal["truncated_snr", "snr_plus_one", "landing"] = setting(
+        "snr_plus_one", "weight of the squared error of the clean estimate by noise level"
+    )
+    max_loss_weight: float = setting(100.0, "upper bound of that weight", gt=0)
+    retries: int = setting(
+        4, "tries after a stage's first that the gate may ask for before it is rolled back", unit="tries", ge=0, le=8
+    )
+    report_every: int = setting(10, "optimiser steps between two reports", unit="optimiser steps", ge=1)
+    sample_every: int = setting(
+        200, "optimiser steps between two sample sheets; 0 makes none while training", unit="optimiser steps", ge=0
+    )
+
+
+@dataclass(config=STRICT)
+class DataSettings:
+    """The images behind `training.states: data`. Rollouts need none."""
+
+    images: str | None = setting(
+        None, "folder of images (one subfolder per class for a class-conditional model), or bundled:digits"
+    )
+
+
+@dataclass(config=STRICT)
+class QualitySettings:
+    """How much is measured before a student is believed."""
+
+    samples: int = setting(1000, "samples behind the reported score (the final noise)", unit="samples", ge=64, le=100_000)
+    select_samples: int = setting(
+        256, "samples behind choices made on the way (the select noise)", unit="samples", ge=64, le=100_000
+    )
+    bootstrap: int = setting(1000, "resamples behind the lower bounds", unit="resamples", ge=100, le=100_000)
+    classifier: str | None = setting(
+        None, "small classifier that reads labels off samples, reported apart from the score; bundled:digits or null"
+    )
+
+
+@dataclass(config=STRICT)
+class HardwareSettings:
+    """What is asked of the machine. Read only where apple_silicon_optimization is true, except the batch size."""
+
+    compile: bool = setting(True, "compile the training step and the sampler")
+    compute_dtype: Literal["float32", "bfloat16"] = setting(
+        "float32", "type the student computes in; its master weights stay float32"
+    )
+    teacher_dtype: Literal["float32", "bfloat16"] = setting("float32", "type the frozen teacher is held and run in")
+    teacher_bits: Literal[4, 8] | None = setting(
+        None, "bits of the frozen teacher's linear weights while it teaches; null does not quantise", unit="bits"
+    )
+    evaluation_batch_size: int = setting(125, "samples in one evaluation batch", unit="samples", ge=1, le=65_536)
+    cache_limit_gib: float | None = setting(
+        None, "memory MLX may keep for reuse; null lets diffopt choose", unit="GiB", gt=0, le=4096
+    )
+
+
+@dataclass(config=STRICT)
+class ExportSettings:
+    """What is left behind at the end."""
+
+    enabled: bool = setting(True, "write the student as a diffusers folder")
+    samples: int = setting(10, "columns of the sample sheets", unit="samples", ge=1, le=64)
+    timing_repeats: int = setting(5, "repeats behind the wall-clock speed-up", unit="repeats", ge=5, le=1000)

@@ -1,0 +1,243 @@
+"""`ProgressiveDistillation`: stages of fewer and fewer steps, each student learning its teacher's steps in one.
+
+Usable as a library, without a run folder::
+
+    distillation = ProgressiveDistillation()
+    for stage in distillation.create_distillation_stages(teacher, target_steps=4):
+        student = distillation.distill_stage(stage.teacher_model, stage.student_model, stage)
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from time import monotonic
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from engine.config import even_ratio_steps
+from engine.diffusion.grid import Grid, spaced_grid
+from engine.errors import ConfigError, TrainingError
+from engine.models.diffusion import DiffusionModel
+from engine.records import DistillationStage, StepReport
+from engine.settings import HardwareSettings, TrainingSettings
+from engine.training.noise_sets import Purpose, balanced_labels, generator, unit_noise
+from engine.training.states import PoolSource, data_source, rollout_source
+from engine.training.trainer import Trainer, parameters_of
+from engine.training.trajectories import Trajectories, record_trajectories
+
+logger = logging.getLogger(__name__)
+
+OnStep = Callable[[StepReport, Trainer], None]
+_DIVERGENCE_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """How one stage is trained. Whatever is left out comes from the `TrainingSettings` of the distillation.
+
+    `grid` is the student's, a subset of the teacher's; without it the student's own grid is taken. `seed_path` names
+    this stage and try, so that every draw in it is its own and can be made again.
+    """
+
+    grid: Grid | None = None
+    iterations: int | None = None
+    learning_rate: float | None = None
+    stage_number: int = 1
+    seed_path: tuple[int, ...] = ()
+    trajectories: Trajectories | None = None
+    start_from_teacher: bool = True
+
+    @classmethod
+    def from_any(cls, source: "StageConfig | DistillationStage | Mapping[str, Any]") -> "StageConfig":
+        """Return a StageConfig from itself, from a stage, or from a mapping of its fields. Raises ConfigError."""
+        if isinstance(source, StageConfig):
+            return source
+        if isinstance(source, DistillationStage):
+            return cls(grid=source.grid, stage_number=source.stage_number)
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(source) - known)
+        if unknown:
+            raise ConfigError(f"stage_config: unknown key {unknown[0]}; known are {', '.join(sorted(known))}.")
+        return cls(**source)
+
+
+@dataclass
+class ProgressiveDistillation:
+    """Creates the stages of a reduction and trains them one at a time.
+
+    `images` (n, H, W, C) in [-1, 1] with `labels` (n,) are needed only for ``training.states: data``. `on_step` is
+    called every `report_every` steps, `between_steps` after every one; both may raise to stop the training.
+    """
+
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    hardware: HardwareSettings = field(default_factory=HardwareSettings)
+    images: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    on_step: OnStep | None = None
+    between_steps: Callable[[], None] | None = None
+    distillation_stages: list[DistillationStage] = field(default_factory=list)
+
+    def create_distillation_stages(
+        self,
+        teacher_model: nn.Module,
+        target_steps: int,
+        *,
+        stage_count: int = 3,
+        stage_steps: Sequence[int] | None = None,
+        grids: Mapping[int, Grid] | None = None,
+    ) -> list[DistillationStage]:
+        """Return the stages from the teacher's steps to `target_steps`, and remember them.
+
+        Each stage's teacher is the student before it. `stage_steps` names the step counts after each stage, else they
+        are even in ratio. `grids` gives a student's grid by its step count, else the points of its teacher's grid
+        nearest to a uniform one. Raises ConfigError if the counts do not fall.
+        """
+        teacher = _checked(teacher_model)
+        if not 1 <= target_steps < teacher.steps:
+            raise ConfigError(
+                f"target_steps is {target_steps}; the teacher takes {teacher.steps}, so choose 1 to {teacher.steps - 1}."
+            )
+        count = min(stage_count, teacher.steps - target_steps)
+        steps = list(stage_steps or even_ratio_steps(teacher.steps, target_steps, count))
+        if steps[-1] != target_steps or any(a <= b for a, b in zip([teacher.steps, *steps], steps, strict=False)):
+            raise ConfigError(f"stage_steps are {steps}; wanted counts falling from {teacher.steps} to {target_steps}.")
+        self.distillation_stages = []
+        for number, output_steps in enumerate(steps, start=1):
+            grid = (grids or {}).get(output_steps) or uniform_subset(teacher, output_steps)
+            student = teacher.student(grid)
+            self.distillation_stages.append(
+                DistillationStage(number, teacher.steps, output_steps, teacher, student, grid)
+            )
+            teacher = student
+        return self.distillation_stages
+
+    def distill_stage(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        stage_config: StageConfig | DistillationStage | Mapping[str, Any],
+    ) -> nn.Module:
+        """Train `student` in place to do in one step of its grid what `teacher` does between two of its points.
+
+        Starts from the teacher's weights; returns the student holding its averaged weights. Raises TrainingError if the
+        loss is not finite however low the learning rate, ConfigError if the grids do not fit.
+        """
+        teacher, student = _checked(teacher), _checked(student)
+        config = StageConfig.from_any(stage_config)
+        if config.grid is not None:
+            student.grid = config.grid
+        try:
+            teacher.grid.indices_of(student.grid)
+        except ValueError as error:
+            raise ConfigError(f"the student's grid is not a subset of its teacher's: {error}.") from error
+        start = parameters_of(teacher.network if config.start_from_teacher else student.network)
+        source = self._source(teacher, student, config)
+
+        rate = config.learning_rate or self.training.learning_rate
+        for attempt in range(_DIVERGENCE_RETRIES + 1):
+            student.network.update(start)
+            try:
+                self._train(student, source, config, rate)
+            except FloatingPointError as error:
+                logger.warning("stage %d diverged at learning rate %g: %s", config.stage_number, rate, error)
+                if attempt == _DIVERGENCE_RETRIES:
+                    student.network.update(start)
+                    raise TrainingError(
+                        f"stage {config.stage_number} ({teacher.steps} to {student.steps} steps): {error}, at learning "
+                        f"rates down to {rate:g}. Lower training.learning_rate, or check the teacher's samples."
+                    ) from error
+                rate /= 4
+            else:
+                break
+        return student
+
+    def iterations_of(self, stage_number: int) -> int:
+        """Return the configured optimiser steps of a stage (1, 2, ...); the last number serves the stages after it."""
+        planned = self.training.iterations
+        return planned[min(stage_number, len(planned)) - 1]
+
+    def _train(self, student: DiffusionModel, source: PoolSource, config: StageConfig, rate: float) -> None:
+        training, seed = self.training, self._seed(config)
+        iterations = config.iterations or self.iterations_of(config.stage_number)
+        trainer = Trainer(
+            student,
+            training,
+            iterations=iterations,
+            learning_rate=rate,
+            compute_dtype=getattr(mx, self.hardware.compute_dtype),
+            is_compiled=self.hardware.compile,
+        )
+        pool, since, counted = None, monotonic(), 0
+        for step in range(1, iterations + 1):
+            renewals, turn = divmod(step - 1, training.refresh_steps)
+            if pool is None or turn == 0:
+                pool = source(renewals)
+            # The batch follows from the step alone, so a resumed stage draws what it would have drawn.
+            loss, norm = trainer.step(pool.batch(training.batch_size, generator(Purpose.ORDER, *seed, 1, step)))
+            counted += training.batch_size
+            if self.between_steps is not None:
+                self.between_steps()
+            if step % training.report_every and step != iterations:
+                continue
+            report = StepReport(
+                step=step,
+                total_steps=iterations,
+                loss=float(loss.item()),
+                gradient_norm=float(norm.item()),
+                learning_rate=trainer.learning_rate,
+                images_per_second=counted / max(monotonic() - since, 1e-9),
+            )
+            since, counted = monotonic(), 0
+            if not (math.isfinite(report.loss) and math.isfinite(report.gradient_norm)):
+                raise FloatingPointError(f"the loss is {report.loss} at step {step}")
+            if self.on_step is not None:
+                self.on_step(report, trainer)
+        trainer.keep_average()
+
+    def _source(self, teacher: DiffusionModel, student: DiffusionModel, config: StageConfig) -> PoolSource:
+        training, seed, batch_size = self.training, self._seed(config), self.hardware.evaluation_batch_size
+        states = min(training.trajectories * student.steps, training.batch_size * training.refresh_steps)
+        if training.states == "data":
+            if self.images is None:
+                raise ConfigError("training.states is data but no images were given.")
+            return data_source(
+                teacher,
+                student.grid,
+                self.images,
+                self.labels,
+                states=states,
+                seed=(*seed, 0),
+                batch_size=batch_size,
+            )
+        paths = config.trajectories
+        if paths is None:
+            labels = balanced_labels(training.trajectories, teacher.class_count)
+            noise = unit_noise(Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed)
+            paths = record_trajectories(teacher, noise, labels, batch_size=batch_size)
+        paths = paths.on_subset(paths.grid.indices_of(student.grid))
+        return rollout_source(student, paths, states=states, seed=(*seed, 0), batch_size=batch_size)
+
+    def _seed(self, config: StageConfig) -> tuple[int, ...]:
+        return (self.training.seed, *(config.seed_path or (config.stage_number,)))
+
+
+def uniform_subset(teacher: DiffusionModel, steps: int) -> Grid:
+    """Return the points of the teacher's grid nearest to a uniform (trailing) one of `steps`.
+
+    A uniform subset of a uniform subset is not uniform, so the grid really used is what is kept and exported.
+    """
+    wanted = spaced_grid(teacher.schedule, "trailing", steps).timesteps
+    return teacher.grid.subset(teacher.grid.nearest_indices(wanted), "uniform")
+
+
+def _checked(model: nn.Module) -> DiffusionModel:
+    if not isinstance(model, DiffusionModel):
+        raise ConfigError(
+            f"the model is a {type(model).__name__}; wanted a DiffusionModel, which carries its schedule and grid "
+            "(engine.models.loading.load_model makes one from a folder)."
+        )
+    return model

@@ -1,0 +1,189 @@
+"""Measuring a sampler against the original teacher: quality on a fixed noise set, anchors, time and memory."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import mlx.core as mx
+import numpy as np
+
+from engine import hardware
+from engine.diffusion.grid import Grid, Solver
+from engine.models.diffusion import DiffusionModel
+from engine.records import Quality
+from engine.training.noise_sets import NoiseSet, condition_of
+from engine.training.quality import Components, QualityScorer, blurred, to_unit_range
+
+BLUR_PIXELS = 0.5  # of the blurred anchor: hardly seen, and must fail
+OnProgress = Callable[[int, int], None]
+
+
+def sample_all(
+    model: DiffusionModel,
+    noise: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    batch_size: int,
+    grid: Grid | None = None,
+    solver: Solver | None = None,
+    on_progress: OnProgress | None = None,
+) -> np.ndarray:
+    """Return samples (n, H, W, C) float32 from `noise` (n, H, W, C), made in batches; unclipped."""
+    out = np.empty_like(noise, dtype=np.float32)
+    for start in range(0, len(noise), batch_size):
+        part = slice(start, min(start + batch_size, len(noise)))
+        condition = condition_of(None if labels is None else labels[part])
+        out[part] = np.array(model.sample(mx.array(noise[part]), condition, grid=grid, solver=solver))
+        if on_progress is not None:
+            on_progress(part.stop, len(noise))
+    return out
+
+
+@dataclass
+class Evaluator:
+    """Scores samplers against one teacher on one noise set; the teacher's own samples are made once.
+
+    `looks` counts how often a student was scored here: the more looks, the less a bound is worth.
+    """
+
+    noise_set: NoiseSet
+    batch_size: int
+    teacher_samples: np.ndarray  # (n, H, W, C)
+    other_samples: np.ndarray  # (n, H, W, C), fresh noise under the same conditions
+    scorer: QualityScorer
+    looks: int = 0
+
+    @classmethod
+    def against(
+        cls,
+        teacher: DiffusionModel,
+        noise_set: NoiseSet,
+        *,
+        components: Components | None,
+        batch_size: int,
+        resamples: int,
+        on_progress: OnProgress | None = None,
+    ) -> "Evaluator":
+        """Sample `teacher` on the noise set and return an evaluator; `components` are to be fitted on other samples.
+
+        None fits them on this set's own fresh-noise samples, for a set that has no predecessor.
+        """
+        count, labels = len(noise_set.noise), noise_set.labels
+
+        def report(done: int, _: int, offset: int = 0) -> None:
+            if on_progress is not None:
+                on_progress(offset + done, 2 * count)
+
+        own = sample_all(teacher, noise_set.noise, labels, batch_size=batch_size, on_progress=report)
+        other = sample_all(
+            teacher,
+            noise_set.other_noise,
+            labels,
+            batch_size=batch_size,
+            on_progress=lambda done, total: report(done, total, count),
+        )
+        return cls.from_samples(noise_set, own, other, components, batch_size=batch_size, resamples=resamples)
+
+    @classmethod
+    def from_samples(
+        cls,
+        noise_set: NoiseSet,
+        teacher_samples: np.ndarray,
+        other_samples: np.ndarray,
+        components: Components | None,
+        *,
+        batch_size: int,
+        resamples: int,
+    ) -> "Evaluator":
+        """Return an evaluator over teacher samples made before."""
+        count = len(teacher_samples)
+        components = components or Components.fit(to_unit_range(other_samples), count)
+        scorer = QualityScorer(
+            to_unit_range(teacher_samples), to_unit_range(other_samples), components, resamples=resamples
+        )
+        return cls(noise_set, batch_size, teacher_samples, other_samples, scorer)
+
+    def components_for(self, scored_count: int) -> Components:
+        """Return principal directions of this set's teacher samples, for a set of `scored_count` that is scored later."""
+        both = np.concatenate([self.teacher_samples, self.other_samples])
+        return Components.fit(to_unit_range(both), scored_count)
+
+    def samples_of(
+        self, model: DiffusionModel, grid: Grid | None = None, solver: Solver | None = None
+    ) -> np.ndarray:
+        """Return the model's samples on this noise set."""
+        noise_set = self.noise_set
+        return sample_all(
+            model, noise_set.noise, noise_set.labels, batch_size=self.batch_size, grid=grid, solver=solver
+        )
+
+    def quality_of(
+        self, model: DiffusionModel, grid: Grid | None = None, solver: Solver | None = None
+    ) -> Quality:
+        """Return the quality of `model` on `grid`, by default its own."""
+        self.looks += 1
+        return self.quality_of_samples(self.samples_of(model, grid, solver))
+
+    def quality_of_samples(self, samples: np.ndarray) -> Quality:
+        """Return the quality of samples (n, H, W, C) in [-1, 1] made from this set's noise."""
+        return self.scorer.score(to_unit_range(samples))
+
+    def blurred_anchor(self) -> Quality:
+        """Return the score of the teacher's own samples under a slight blur: it must fail, or the score is blind."""
+        return self.scorer.score(blurred(to_unit_range(self.teacher_samples), BLUR_PIXELS))
+
+    def other_seed_anchor(self) -> Quality:
+        """Return the score of the teacher from other noise: P near 0, D near 1."""
+        return self.quality_of_samples(self.other_samples)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall-clock time and peak memory of sampling one batch, original against optimised, alternating in one process."""
+
+    original_seconds: float
+    optimized_seconds: float
+    original_peak_bytes: int
+    optimized_peak_bytes: int
+    batch_size: int
+    repeats: int
+
+    @property
+    def speedup(self) -> float:
+        """Ratio of the medians of wall-clock times."""
+        return self.original_seconds / self.optimized_seconds
+
+    @property
+    def memory_reduction(self) -> float:
+        """``1 - peak(optimised) / peak(original)``; 0 where nothing was saved, negative where more is needed."""
+        return 1 - self.optimized_peak_bytes / self.original_peak_bytes
+
+
+def measure_cost(
+    original: DiffusionModel, optimized: DiffusionModel, noise_set: NoiseSet, *, batch_size: int, repeats: int
+) -> Cost:
+    """Return the cost of sampling one batch with each, warm, the median of `repeats` alternating measurements."""
+    count = min(batch_size, len(noise_set.noise))
+    noise = mx.array(noise_set.noise[:count])
+    condition = condition_of(None if noise_set.labels is None else noise_set.labels[:count])
+    seconds: dict[str, list[float]] = {"original": [], "optimized": []}
+    peaks = {"original": 0, "optimized": 0}
+    for repeat in range(repeats + 1):  # the first is the warm-up
+        for name, model in (("original", original), ("optimized", optimized)):
+            hardware.clear_cache()
+            hardware.reset_peak_memory()
+            started = perf_counter()
+            mx.eval(model.sample(noise, condition))
+            elapsed = perf_counter() - started
+            if repeat:
+                seconds[name].append(elapsed)
+                peaks[name] = max(peaks[name], hardware.peak_memory_bytes())
+    return Cost(
+        statistics.median(seconds["original"]),
+        statistics.median(seconds["optimized"]),
+        peaks["original"],
+        peaks["optimized"],
+        count,
+        repeats,
+    )

@@ -1,0 +1,185 @@
+"""quality_score = min(P, D, B): how near a student's samples are to its teacher's, in [0, 1]. NumPy only.
+
+P, paired fidelity: 1 = identical to the teacher from the same noise, 0 = as far away as another seed.
+D, distribution: 1 = the same distribution, by the squared Frechet distance above the teacher's own floor.
+B, band energy: 1 = as much energy in every band of detail; falls for blur, shrinkage and added noise.
+Each comes with a one-sided 95 % lower bound. docs/method.md says why these three, with measured limits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.records import Bound, Quality
+
+FEWEST_FOR_DISTRIBUTION = 64
+_BLOCKS = 8  # of the jackknife
+_ONE_SIDED_95 = 1.645
+_VARIANCE_FLOOR = 0.05  # share of the teacher's variance below which another seed's distance is not taken
+_EMPTY_BAND = 1e-8  # share of the teacher's total variance below which a band carries nothing
+
+
+class UndefinedScoreError(ValueError):
+    """The teacher's samples do not vary, so nothing can be measured against them."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """The teacher's leading principal directions, fitted on samples that are not scored: (mean (D,), basis (D, k))."""
+
+    mean: np.ndarray
+    basis: np.ndarray
+
+    @classmethod
+    def fit(cls, samples: np.ndarray, scored_count: int) -> "Components":
+        """Fit on `samples` (n, H, W, C), keeping k = min(dimension, n/10 of the smaller set) directions."""
+        flat = samples.reshape(len(samples), -1).astype(np.float64)
+        mean = flat.mean(0)
+        _, _, directions = np.linalg.svd(flat - mean, full_matrices=False)
+        k = max(1, min(flat.shape[1], min(scored_count, len(flat)) // 10))
+        return cls(mean, directions[:k].T.copy())
+
+    def project(self, samples: np.ndarray) -> np.ndarray:
+        """Return (n, k) coordinates of samples (n, H, W, C)."""
+        return (samples.reshape(len(samples), -1).astype(np.float64) - self.mean) @ self.basis
+
+
+class QualityScorer:
+    """Scores students against one fixed set of teacher samples; everything about the teacher is computed once.
+
+    `teacher` and `other_seed` are (n, H, W, C) in [0, 1]: the same conditions, from the scored noise and from fresh
+    noise. `components` must be fitted on other samples.
+    """
+
+    def __init__(
+        self,
+        teacher: np.ndarray,
+        other_seed: np.ndarray,
+        components: Components,
+        *,
+        resamples: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        self.count = len(teacher)
+        self.resamples, self.seed = resamples, seed
+        self._components = components
+        bands = laplacian_bands(teacher)
+        variances = np.array([band.reshape(self.count, -1).var(0).sum() for band in bands])
+        if variances.sum() <= 0:
+            raise UndefinedScoreError("the teacher's samples are all the same picture; there is nothing to score")
+        self._kept = [i for i, v in enumerate(variances) if v > _EMPTY_BAND * variances.sum()]
+        others = laplacian_bands(other_seed)
+        self._bands = [bands[i] for i in self._kept]
+        self._spread = np.stack([_squares(others[i] - bands[i]) for i in self._kept])  # (bands, n)
+        self._floor = _VARIANCE_FLOOR * 2 * variances[self._kept]  # for each sample
+        self._energy = np.stack([_squares(band) for band in self._bands])  # (bands, n)
+        self._reference = components.project(other_seed)
+        self._teacher = components.project(teacher)
+
+    def score(self, student: np.ndarray) -> Quality:
+        """Return the quality of `student` (n, H, W, C) in [0, 1], from the same noise and conditions as the teacher."""
+        if student.shape[0] != self.count:
+            raise ValueError(f"{student.shape[0]} samples to score against {self.count}")
+        bands = laplacian_bands(student)
+        error = np.stack([_squares(bands[k] - band) for k, band in zip(self._kept, self._bands, strict=True)])
+        energy = np.stack([_squares(bands[k]) for k in self._kept])
+
+        everyone = np.arange(self.count)[None, :]
+        draws = np.random.default_rng(self.seed).integers(0, self.count, (self.resamples, self.count))
+        fidelity = Bound(
+            float(self._fidelity(error, everyone)[0]), float(np.quantile(self._fidelity(error, draws), 0.05))
+        )
+        band_energy = Bound(
+            float(self._band_energy(energy, everyone)[0]), float(np.quantile(self._band_energy(energy, draws), 0.05))
+        )
+        return Quality(fidelity, self._distribution(student), band_energy, self.count, self._components.basis.shape[1])
+
+    def _fidelity(self, error: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Return P for each row of sample indices: mean over bands of 1 - |S - T|^2 / |T' - T|^2, (rows,)."""
+        parts = []
+        for band in range(len(self._kept)):
+            spread = np.maximum(self._spread[band][draws].sum(1), self._floor[band] * draws.shape[1])
+            parts.append(1 - error[band][draws].sum(1) / spread)
+        return np.clip(np.mean(parts, axis=0), 0, 1)
+
+    def _band_energy(self, energy: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Return B for each row of sample indices: the worst band's min(r, 1/r), r the ratio of rms, (rows,)."""
+        worst = np.ones(draws.shape[0])
+        for band in range(len(self._kept)):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.sqrt(energy[band][draws].sum(1) / self._energy[band][draws].sum(1))
+                worst = np.minimum(worst, np.nan_to_num(np.minimum(ratio, 1 / ratio)))
+        return worst
+
+    def _distribution(self, student: np.ndarray) -> Bound | None:
+        """Return D with a delete-one-block jackknife bound; a percentile bootstrap of a distance would be invalid."""
+        if self.count < FEWEST_FOR_DISTRIBUTION:
+            return None
+        projected = self._components.project(student)
+        estimate = self._distribution_on(projected, np.ones(self.count, bool))
+        block = np.random.default_rng(self.seed).permutation(self.count) % _BLOCKS
+        deleted = np.array([self._distribution_on(projected, block != b) for b in range(_BLOCKS)])
+        error = np.sqrt((_BLOCKS - 1) / _BLOCKS * ((deleted - deleted.mean()) ** 2).sum())
+        return Bound(
+            float(np.clip(estimate, 0, 1)), float(np.clip(min(estimate, 1.0) - _ONE_SIDED_95 * error, 0, 1))
+        )
+
+    def _distribution_on(self, projected: np.ndarray, chosen: np.ndarray) -> float:
+        """Return D before clipping, student, teacher and reference restricted to the same samples."""
+        reference, teacher = self._reference[chosen], self._teacher[chosen]
+        floor = squared_frechet(teacher, reference)
+        excess = max(0.0, squared_frechet(projected[chosen], reference) - floor)
+        return 1 - excess / float(np.trace(np.atleast_2d(np.cov(teacher.T))))
+
+
+def laplacian_bands(images: np.ndarray) -> list[np.ndarray]:
+    """Return the details lost by each halving, finest first, then the residual at 2x2 (or as small as it gets).
+
+    A Laplacian pyramid by 2x2 means and nearest upsampling; odd sides are edge-replicated. `images` is (n, H, W, C).
+    """
+    bands, current = [], images.astype(np.float64)
+    while min(current.shape[1:3]) > 2:
+        height, width = current.shape[1:3]
+        even = np.pad(current, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        n, rows, columns, channels = even.shape
+        small = even.reshape(n, rows // 2, 2, columns // 2, 2, channels).mean((2, 4))
+        large = small.repeat(2, 1).repeat(2, 2)[:, :height, :width]
+        bands.append(current - large)
+        current = small
+    return [*bands, current]
+
+
+def squared_frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the squared Frechet distance of two Gaussians fitted to rows (Dowson & Landau 1982), float64."""
+    cov_a, cov_b = np.atleast_2d(np.cov(a.T)), np.atleast_2d(np.cov(b.T))
+    values, vectors = np.linalg.eigh(cov_a)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    # tr sqrt(A B) by the symmetric root(A) B root(A), whose eigenvalues are the same and never complex.
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ cov_b @ root), 0)).sum()
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+
+
+def blurred(images: np.ndarray, sigma_pixels: float) -> np.ndarray:
+    """Return images (n, H, W, C) under a Gaussian blur with replicated edges: the anchor that must fail."""
+    radius = max(1, int(np.ceil(3 * sigma_pixels)))
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_pixels) ** 2)
+    kernel /= kernel.sum()
+    out = images.astype(np.float64)
+    for axis in (1, 2):
+        pad = [(0, 0)] * 4
+        pad[axis] = (radius, radius)
+        padded = np.pad(out, pad, mode="edge")
+        size = out.shape[axis]
+        out = sum(
+            weight * np.take(padded, np.arange(size) + k, axis=axis) for k, weight in enumerate(kernel)
+        )  # pyright: ignore[reportAssignmentType]
+    return out
+
+
+def to_unit_range(samples: np.ndarray) -> np.ndarray:
+    """Return pixels in [0, 1] from samples in [-1, 1], clipped as every viewer clips them."""
+    return np.clip(samples.astype(np.float64) / 2 + 0.5, 0, 1)
+
+
+def _squares(band: np.ndarray) -> np.ndarray:
+    return (band.reshape(len(band), -1) ** 2).sum(1)

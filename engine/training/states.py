@@ -1,0 +1,174 @@
+"""Training states and their targets: where a student of a grid is, and the clean estimate it must give there.
+
+Two sources, chosen by `training.states`:
+
+* rollout: the student's own samples, from noise; each state's target lands on the teacher's cached path (as SFD, Zhou
+  et al. 2024). Needs no data and trains only states that are really visited.
+* data: noised images; the target is where the teacher's own steps from that state land (Salimans & Ho 2022).
+
+Both make a pool of states of the same form, renewed every `refresh_steps` optimiser steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from engine.diffusion.grid import Grid
+from engine.diffusion.noise import landing_weight, landing_x0, target_weights
+from engine.models.diffusion import DiffusionModel
+from engine.training.noise_sets import Purpose, condition_of, generator
+from engine.training.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One optimiser step's states; B of them, spread evenly over the student's grid."""
+
+    z: mx.array  # (B, H, W, C)
+    target: mx.array  # (B, H, W, C), the x0 wanted
+    point: mx.array  # (B,) int32, index into the student's grid
+    labels: mx.array | None  # (B,) int32
+
+
+@dataclass(frozen=True)
+class StatePool:
+    """P states at each of the K points of a student's grid, with targets."""
+
+    z: np.ndarray  # (K, P, H, W, C)
+    target: np.ndarray  # (K, P, H, W, C)
+    labels: np.ndarray | None  # (K, P)
+
+    def batch(self, size: int, rng: np.random.Generator) -> Batch:
+        """Return `size` states, every point of the grid as often as any other (give or take one)."""
+        points, places = self.z.shape[:2]
+        # A random start, so that where size does not divide evenly no point is favoured for long.
+        point = (np.arange(size) + rng.integers(points)) % points
+        place = rng.integers(0, places, size)
+        labels = None if self.labels is None else mx.array(self.labels[point, place])
+        return Batch(
+            mx.array(self.z[point, place]),
+            mx.array(self.target[point, place]),
+            mx.array(point.astype(np.int32)),
+            labels,
+        )
+
+
+PoolSource = Callable[[int], StatePool]  # (how many times the pool was renewed before) -> pool
+
+
+def rollout_source(
+    student: DiffusionModel, trajectories: Trajectories, *, states: int, seed: tuple[int, ...], batch_size: int
+) -> PoolSource:
+    """Return a source that rolls `student` from cached noise and aims every state at the teacher's path.
+
+    `trajectories` are the teacher's on the student's grid; `states` is the size of a pool, all points together. The
+    student's weights at the time of the call are used, and nothing is learned through the rollout.
+    """
+    grid = student.grid
+    paths = min(trajectories.count, max(1, -(-states // grid.steps)))
+    levels = list(zip(grid.alphas, grid.sigmas, strict=True))
+
+    def renew(renewals: int) -> StatePool:
+        chosen = generator(Purpose.ORDER, *seed, renewals).permutation(trajectories.count)[:paths]
+        teacher = trajectories.states[chosen]  # (P, K + 1, H, W, C)
+        labels = None if trajectories.labels is None else trajectories.labels[chosen]
+        visited = np.empty((grid.steps, *teacher.shape[:1], *teacher.shape[2:]), np.float32)
+        for start in range(0, paths, batch_size):
+            part = slice(start, start + batch_size)
+            visited[0, part] = teacher[part, 0]
+
+            def keep(i: int, z: mx.array, x0: mx.array, part: slice = part) -> None:
+                if i + 1 < grid.steps:
+                    visited[i + 1, part] = np.array(z)
+
+            condition = condition_of(None if labels is None else labels[part])
+            student.sample(mx.array(teacher[part, 0] / grid.start_scale), condition, on_step=keep)
+        target = np.empty_like(visited)
+        for i in range(grid.steps):
+            target[i] = np.array(
+                landing_x0(mx.array(visited[i]), mx.array(teacher[:, i + 1]), *levels[i], *levels[i + 1])
+            )
+        return StatePool(visited, target, _for_every_point(labels, grid.steps))
+
+    return renew
+
+
+def data_source(
+    teacher: DiffusionModel,
+    grid: Grid,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    states: int,
+    seed: tuple[int, ...],
+    batch_size: int,
+) -> PoolSource:
+    """Return a source that noises `images` (n, H, W, C) to the points of `grid` and lets `teacher` step on from there.
+
+    The target is the convex mean of the teacher's predictions between two points (`target_weights`), in float32.
+    `grid` must be a subset of the teacher's; the teacher steps by DDIM.
+    """
+    indices = [*teacher.grid.indices_of(grid), teacher.grid.steps]
+    each = max(1, -(-states // grid.steps))
+
+    def renew(renewals: int) -> StatePool:
+        rng = generator(Purpose.DATA, *seed, renewals)
+        shape = (grid.steps, each, *images.shape[1:])
+        z, target = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        chosen = rng.integers(0, len(images), (grid.steps, each))
+        noise = rng.standard_normal(shape, dtype=np.float32)
+        for k in range(grid.steps):
+            z[k] = grid.alphas[k] * images[chosen[k]] + grid.sigmas[k] * noise[k]
+            for start in range(0, each, batch_size):
+                part = slice(start, start + batch_size)
+                condition = condition_of(None if labels is None else labels[chosen[k, part]])
+                target[k, part] = _teacher_target(teacher, z[k, part], indices[k], indices[k + 1], condition)
+        return StatePool(z, target, None if labels is None else labels[chosen])
+
+    return renew
+
+
+def loss_weights(grid: Grid, kind: str, ceiling: float) -> np.ndarray:
+    """Return the weight of ``|x0 - target|**2`` at each point of `grid`, (K,) float32, at most `ceiling`.
+
+    truncated_snr is max(SNR, 1) and snr_plus_one is SNR + 1, the loss in v (Salimans & Ho 2022, section 4); landing
+    measures the error where the step lands. Plain SNR vanishes at the first point and is not offered.
+    """
+    alphas, sigmas = np.asarray(grid.alphas), np.asarray(grid.sigmas)
+    snr = (alphas[:-1] / np.maximum(sigmas[:-1], 1e-6)) ** 2
+    if kind == "truncated_snr":
+        weights = np.maximum(snr, 1.0)
+    elif kind == "snr_plus_one":
+        weights = snr + 1.0
+    elif kind == "landing":
+        weights = landing_weight(alphas[:-1], sigmas[:-1], alphas[1:], sigmas[1:])
+    else:
+        raise ValueError(f"unknown loss weight {kind!r}")
+    return np.minimum(weights, ceiling).astype(np.float32)
+
+
+def _teacher_target(
+    teacher: DiffusionModel, z: np.ndarray, start: int, stop: int, condition: dict[str, mx.array]
+) -> np.ndarray:
+    """Return the x0 that lands one step from teacher point `start` on where its steps to `stop` land."""
+    grid = teacher.grid
+    weights = target_weights(grid.kappas[start : stop + 1])
+    denoise = teacher.denoise_at(grid, "ddim", condition)
+    state = mx.array(z)
+    mean = mx.zeros_like(state)
+    for k in range(start, stop):
+        x0, eps = denoise(state, k)
+        following = grid.alphas[k + 1] * x0 + grid.sigmas[k + 1] * eps
+        if teacher.clip_range is not None:  # clipped without recomputing eps: only the effective prediction lands
+            levels = (grid.alphas[k], grid.sigmas[k], grid.alphas[k + 1], grid.sigmas[k + 1])
+            x0 = landing_x0(state, following, *levels)
+        mean = mean + float(weights[k - start]) * x0
+        state = following
+        mx.eval(state, mean)
+    return np.array(mean)
+
+
+def _for_every_point(labels: np.ndarray | None, points: int) -> np.ndarray | None:
+    return None if labels is None else np.broadcast_to(labels, (points, len(labels)))

@@ -1,0 +1,119 @@
+"""One student's optimisation: a single compiled step over float32 master weights, with their moving average.
+
+Knows batches, weights and a learning rate. Not where batches come from (`states`), nor when to stop (`distill`).
+"""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+from mlx.utils import tree_map
+
+from engine.diffusion.noise import x0_and_eps
+from engine.models.diffusion import DiffusionModel
+from engine.settings import TrainingSettings
+from engine.training.states import Batch, loss_weights
+
+
+class Trainer:
+    """Trains `student` in place; `averaged_weights()` are what a finished stage keeps.
+
+    The loss is the weighted squared error of the clean estimate, in float32 whatever the network computes in.
+    """
+
+    def __init__(
+        self,
+        student: DiffusionModel,
+        settings: TrainingSettings,
+        *,
+        iterations: int,
+        learning_rate: float,
+        compute_dtype: mx.Dtype = mx.float32,
+        is_compiled: bool = True,
+    ) -> None:
+        self.student, self.settings, self.iterations = student, settings, iterations
+        self._compute_dtype = compute_dtype
+        network, grid = student.network, student.grid
+        self._network = network
+        self._average = copy.deepcopy(network)
+        self._average.update(tree_map(lambda p: mx.array(p), network.parameters()))
+
+        warmup = min(settings.warmup_steps, iterations // 10)
+        falling = optim.linear_schedule(learning_rate, 0.0, max(1, iterations - warmup))
+        rising = optim.linear_schedule(learning_rate / max(1, warmup), learning_rate, max(1, warmup))
+        rate = optim.join_schedules([rising, falling], [warmup]) if warmup else falling
+        self._optimizer = optim.AdamW(rate, weight_decay=settings.weight_decay, bias_correction=True)
+        self._optimizer.init(network.trainable_parameters())
+
+        # Levels of each point of the grid, looked up inside the step so that its shapes never change.
+        weights = loss_weights(grid, settings.loss_weight, settings.max_loss_weight)
+        self._tables = [
+            mx.array(np.asarray(values, np.float32))
+            for values in (grid.timesteps, grid.alphas[:-1], grid.sigmas[:-1], weights)
+        ]
+        self.state = [network.state, self._optimizer.state, self._average.state]
+        mx.eval(self.state)
+        self._step = self._built_step(is_compiled)
+
+    def step(self, batch: Batch) -> tuple[mx.array, mx.array]:
+        """Take one optimiser step; return (loss, gradient norm before clipping), evaluated."""
+        condition = {} if batch.labels is None else {"class_labels": batch.labels}
+        loss, norm = self._step(batch.z, batch.target, batch.point, condition, *self._tables)
+        mx.eval(self.state, loss, norm)
+        return loss, norm
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the last step taken."""
+        return float(self._optimizer.learning_rate.item())
+
+    def keep_average(self) -> None:
+        """Put the moving average of the weights into the student; the last step of a stage."""
+        if self.settings.ema_decay > 0:
+            self._network.update(tree_map(lambda p: mx.array(p), self._average.parameters()))
+            mx.eval(self._network.parameters())
+
+    def averaged_student(self) -> DiffusionModel:
+        """Return a model over the averaged weights as they stand, for a look while training goes on."""
+        network = self._average if self.settings.ema_decay > 0 else self._network
+        model = self.student.with_grid(self.student.grid)
+        model.network = network
+        return model
+
+    def _built_step(self, is_compiled: bool) -> Callable[..., tuple[mx.array, mx.array]]:
+        network, optimizer, average = self._network, self._optimizer, self._average
+        decay, clip, dtype = self.settings.ema_decay, self.settings.gradient_clip, self._compute_dtype
+        kind = self.student.prediction_type
+
+        def loss_of(parameters: dict, z, target, point, condition, t, alpha, sigma, weight) -> mx.array:  # noqa: ANN001
+            network.update(tree_map(lambda p: p.astype(dtype), parameters))
+            alpha, sigma, weight = (table[point].reshape(-1, 1, 1, 1) for table in (alpha, sigma, weight))
+            prediction = network(z.astype(dtype), t[point], condition).astype(mx.float32)
+            x0, _ = x0_and_eps(prediction, z, alpha, sigma, kind)
+            return (weight * (x0 - target) ** 2).mean()
+
+        def step(*arguments: mx.array) -> tuple[mx.array, mx.array]:
+            master = network.trainable_parameters()
+            loss, gradients = mx.value_and_grad(loss_of)(master, *arguments)
+            network.update(master)  # the forward left its own, perhaps narrower, weights there
+            gradients, norm = optim.clip_grad_norm(gradients, clip)
+            optimizer.update(network, gradients)
+            if decay > 0:
+                # A young average forgets faster, or it would carry the start along (as in TensorFlow's EMA).
+                steps = optimizer.step.astype(mx.float32)
+                share = mx.minimum(decay, (1 + steps) / (10 + steps))
+                average.update(
+                    tree_map(lambda a, p: share * a + (1 - share) * p, average.parameters(), network.parameters())
+                )
+            return loss, norm
+
+        return partial(mx.compile, inputs=self.state, outputs=self.state)(step) if is_compiled else step
+
+
+def parameters_of(network: nn.Module) -> dict:
+    """Return a copy of a network's weights that later training does not touch."""
+    return tree_map(lambda p: mx.array(p), network.parameters())

@@ -1,0 +1,207 @@
+"""Roll-ups are sums, never opinions: whatever is written, cut off or asked for, they equal a recount."""
+
+import math
+import random
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from engine.run import JournalReader, JournalWriter
+from engine.run.schema import ROLLUP_STEPS
+
+Rows = dict[str, dict[int, float]]
+
+
+def some_value(rng: random.Random) -> float:
+    return rng.choice(
+        [rng.gauss(0, 1), rng.gauss(0, 1e9), 0.0, -0.0, math.nan, math.inf, -math.inf]
+    )
+
+
+def write_some(
+    writer: JournalWriter, rng: random.Random, first: int, count: int, rows: Rows
+) -> int:
+    """Write `count` steps with gaps, not every metric at each; returns the next free step."""
+    step = first
+    for _ in range(count):
+        metrics = {
+            name: some_value(rng) for name in ("loss", "gradient_norm") if rng.random() < 0.8
+        }
+        writer.record_metrics(step, metrics)
+        for name, value in metrics.items():
+            rows.setdefault(name, {})[step] = value
+        step += rng.choice([1, 1, 1, 2, 40, 3000])
+    return step
+
+
+def finite(values: list[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
+
+
+def recounted_rollups(rows: Rows) -> dict[tuple[str, int, int], tuple[object, ...]]:
+    """Return what the roll-ups must be, summed one by one in the order of the steps."""
+    counted = {}
+    for name, values in rows.items():
+        for width in ROLLUP_STEPS:
+            for bucket in {step // width for step in values}:
+                inside = finite(
+                    [values[step] for step in sorted(values) if step // width == bucket]
+                )
+                total = 0.0
+                for value in inside:
+                    total += value
+                extremes = (min(inside), max(inside)) if inside else (None, None)
+                counted[name, width, bucket] = (len(inside), total, *extremes)
+    return counted
+
+
+def stored_rollups(path: Path) -> dict[tuple[str, int, int], tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    rows = connection.execute(
+        "select name.name, level, bucket, n, sum, lo, hi from rollup join name on name.id = rollup.name"
+    ).fetchall()
+    connection.close()
+    return {tuple(row[:3]): tuple(row[3:]) for row in rows}
+
+
+def contents(path: Path) -> list[list[tuple[object, ...]]]:
+    """Return all that the journal says of metrics."""
+    connection = sqlite3.connect(path)
+    tables = [
+        connection.execute(f"select * from {table} order by 1, 2, 3 limit -1").fetchall()
+        if table == "rollup"
+        else connection.execute(f"select * from {table} order by 1, 2").fetchall()
+        for table in ("name", "metric", "rollup")
+    ]
+    connection.close()
+    return tables
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rollups_equal_a_recount_of_every_row(writer: JournalWriter, seed: int) -> None:
+    rows: Rows = {}
+    write_some(writer, random.Random(seed), 0, 150, rows)
+    assert stored_rollups(writer.path) == recounted_rollups(rows)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rollups_go_on_after_the_journal_was_closed(writer: JournalWriter, seed: int) -> None:
+    rng, rows = random.Random(seed), {}
+    step = write_some(writer, rng, 0, 50, rows)
+    with JournalWriter(writer.path) as second:
+        write_some(second, rng, step, 50, rows)
+    assert stored_rollups(writer.path) == recounted_rollups(rows)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_truncation_equals_never_having_written(writer: JournalWriter, seed: int) -> None:
+    """Bit by bit: the tables of a run cut back to a step are those of the run that stopped there."""
+    rng, rows = random.Random(seed), {}
+    cut = write_some(writer, rng, 0, rng.choice([0, 1, 60]), rows) - 1
+    copy = writer.path.with_name("stopped.sqlite")
+    writer.shrink_wal()
+    shutil.copy(writer.path, copy)
+
+    beyond: Rows = {}
+    step = write_some(writer, rng, cut + 1, 60, beyond)
+    writer.record_metrics(step, {"only after the cut": 1.0})
+    writer.truncate_metrics(cut)
+
+    assert contents(writer.path) == contents(copy)
+    assert writer.last_step == max((max(values) for values in rows.values()), default=None)
+
+    # and both go on alike
+    with JournalWriter(copy) as stopped:
+        for journal in (writer, stopped):
+            write_some(journal, random.Random(seed), cut + 1, 30, {})
+    assert contents(writer.path) == contents(copy)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_points_of_any_range_equal_a_recount(writer: JournalWriter, seed: int) -> None:
+    rng, rows = random.Random(seed), {}
+    end = write_some(writer, rng, 0, 120, rows)
+    values = rows["loss"]
+    with JournalReader(writer.path) as reader:
+        for _ in range(40):
+            first, last = sorted(rng.randrange(-10, end + 10) for _ in range(2))
+            wanted = rng.choice([1, 2, 7, 100, 5000])
+            points = reader.metrics("loss", wanted, first, last)
+            assert len(points) <= wanted
+            asked = [step for step in values if first <= step <= last]
+            covered = [
+                step for point in points for step in values if point.first <= step <= point.last
+            ]
+            assert set(asked) <= set(covered)
+            for point in points:
+                assert point.first % (point.last - point.first + 1) == 0
+                inside = finite(
+                    [values[step] for step in values if point.first <= step <= point.last]
+                )
+                assert point.n == len(inside)
+                if inside:
+                    assert (point.lo, point.hi) == (min(inside), max(inside))
+                    scale = max(map(abs, inside))
+                    assert math.isclose(
+                        point.mean, sum(inside) / len(inside), rel_tol=1e-9, abs_tol=1e-9 * scale
+                    )
+                else:
+                    assert math.isnan(point.mean)
+
+
+def test_a_growing_run_changes_only_its_newest_point(writer: JournalWriter) -> None:
+    """Until all spans double at once: a screen need not redraw the bars it has."""
+    changed = []
+    with JournalReader(writer.path) as reader:
+        before = []
+        for step in range(400):
+            writer.record_metrics(step, {"loss": 1.0 / (step + 1)})
+            after = reader.metrics("loss", 25)
+            changed.append(sum(old != new for old, new in zip(before, after, strict=False)))
+            before = after
+    doublings = [count for count in changed if count > 1]
+    assert len(doublings) == 4  # spans of 2, 4, 8 and 16 steps: 400 steps in 25 points
+    assert len(before) == 25
+
+
+def test_an_unknown_metric_has_no_points(reader: JournalReader) -> None:
+    assert reader.metrics("loss") == []
+    assert reader.last_values() == {}
+    assert reader.metric_names() == []
+
+
+def test_last_values_are_those_of_each_metric_s_last_step(
+    writer: JournalWriter, reader: JournalReader
+) -> None:
+    writer.record_metrics(1, {"loss": 3.0, "score": 0.5})
+    writer.record_metrics(2, {"loss": 2.0})
+    assert reader.last_values() == {"loss": (2, 2.0), "score": (1, 0.5)}
+    assert reader.metric_names() == ["loss", "score"]
+
+
+def test_a_step_cannot_be_written_twice_and_leaves_nothing(
+    writer: JournalWriter, reader: JournalReader
+) -> None:
+    writer.record_metrics(5, {"loss": 1.0})
+    before = contents(writer.path)
+    for step in (5, 4):
+        with pytest.raises(ValueError, match="loss is at step 5"):
+            writer.record_metrics(step, {"score": 1.0, "loss": 2.0})
+    assert contents(writer.path) == before
+    writer.record_metrics(6, {"score": 1.0, "loss": 2.0})
+    assert reader.last_values() == {"loss": (6, 2.0), "score": (6, 1.0)}
+    assert reader.integrity_check() == []
+
+
+def test_the_integrity_check_counts_the_rollups(
+    writer: JournalWriter, reader: JournalReader
+) -> None:
+    write_some(writer, random.Random(0), 0, 80, {})
+    assert reader.integrity_check() == []
+    connection = sqlite3.connect(writer.path)
+    with connection:
+        connection.execute("delete from metric where step = (select max(step) from metric)")
+    connection.close()
+    assert any("roll-ups" in line for line in reader.integrity_check())

@@ -1,0 +1,1 @@
+"""The colour themes of the dashboard: one YAML file each."""

@@ -1,0 +1,1 @@
+"""diffopt's dashboard. It watches runs through their folders and never imports MLX."""
