@@ -56,7 +56,8 @@ class Machine:
         """The machine in one line, as a report says it."""
         how = "compiled" if self.can_compile else "eager"
         return (
-            f"{self.chip}, {self.cores} cores, {self.memory_bytes / 2**30:.0f} GiB, {self.platform}; "
+            f"{self.chip}, {self.cores} cores, {self.memory_bytes / 2**30:.0f} GiB, "
+            f"{self.platform}; "
             f"MLX {self.mlx_version} on {self.backend}, {how}, BLAS {self.blas.name}"
         )
 
