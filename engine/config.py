@@ -24,6 +24,7 @@ from engine.settings import (
     HardwareSettings,
     OriginalSettings,
     QualitySettings,
+    RunSettings,
     ScheduleSettings,
     TrainingSettings,
     setting,
@@ -37,6 +38,7 @@ SECTIONS: dict[str, type] = {
     "quality": QualitySettings,
     "hardware": HardwareSettings,
     "export": ExportSettings,
+    "run": RunSettings,
 }
 
 
@@ -68,6 +70,7 @@ class DiffusionOptimizationConfig:
     quality: QualitySettings = Field(default_factory=QualitySettings)
     hardware: HardwareSettings = Field(default_factory=HardwareSettings)
     export: ExportSettings = Field(default_factory=ExportSettings)
+    run: RunSettings = Field(default_factory=RunSettings)
 
     @model_validator(mode="after")
     def _check_across_fields(self) -> "DiffusionOptimizationConfig":

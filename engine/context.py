@@ -1,5 +1,6 @@
 """What all phases of one run share: settings, the original model, the evaluators, the records. No decisions here."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,12 +10,13 @@ import mlx.core as mx
 
 from engine.config import DiffusionOptimizationConfig
 from engine.hooks import Hooks
+from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel
 from engine.records import Quality, StageReport
-from engine.run.events import Evaluated, PhaseFinished, PhaseProgressed, PhaseStarted
+from engine.run.events import CheckpointSaved, Evaluated, PhaseFinished, PhaseProgressed, PhaseStarted
 from engine.settings import HardwareSettings
-from engine.training.evaluate import Evaluator
+from engine.training.evaluate import Evaluator, sample_teacher
 from engine.training.noise_sets import NoiseSet, Purpose, balanced_labels, unit_noise
 from engine.training.quality import Components
 from engine.training.trajectories import Trajectories, record_trajectories
@@ -35,6 +37,7 @@ class RunContext:
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     step: int = 0  # optimiser steps over the whole run
     started: float = field(default_factory=monotonic)
+    looks: Counter[str] = field(default_factory=Counter)  # how often each noise set was looked at
     _select: Evaluator | None = None
     _final: Evaluator | None = None
 
@@ -51,7 +54,7 @@ class RunContext:
 
         def progress(done: int, total: int) -> None:
             nonlocal last
-            self.hooks.between_steps()
+            self.hooks.between_steps(None)
             now = monotonic()
             if now - last < 1.0 and done < total:
                 return
@@ -62,19 +65,56 @@ class RunContext:
         yield progress
         self.hooks.emit(PhaseFinished(phase=name, seconds=monotonic() - started, stage=stage))
 
+    def remembered(self, name: str, compute: Callable[[], Record], *, stage: int | None = None) -> Record:
+        """Return the record of a finished piece of work, doing the work if it was not done before."""
+        record = self.recall(name)
+        if record is None:
+            record = compute()
+            self.keep(name, record, stage=stage)
+        return record
+
+    def recall(self, name: str) -> Record | None:
+        """Return a kept record; the evaluators' counts of looks come back with it."""
+        record = self.hooks.memory.recall(name)
+        if record is not None:
+            self.looks |= Counter(record.facts["looks"])  # the larger of both, in the Counter that evaluators share
+        return record
+
+    def keep(
+        self, name: str, record: Record, *, stage: int | None = None, is_accepted: bool = False
+    ) -> CheckpointSaved | None:
+        """Keep a record, with the counts of looks so far; return the event that says so, None without a memory."""
+        full = Record(record.tensors, {**record.facts, "looks": dict(self.looks)})
+        path = self.hooks.with_room(lambda: self.hooks.memory.keep(name, full))
+        if path is None:
+            return None
+        return CheckpointSaved(
+            path=f"{path.parent.name}/{path.name}",
+            step=self.step,
+            size_bytes=path.stat().st_size,
+            stage=stage,
+            is_accepted=is_accepted,
+        )
+
     def trajectories_of(self, teacher: DiffusionModel, *, stage: int) -> Trajectories:
         """Return the paths of `teacher` from the train noise, run as the hardware section says a teacher is run."""
         training = self.config.training
         labels = balanced_labels(training.trajectories, teacher.class_count)
-        noise = unit_noise(Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed)
-        with self.phase("cache", stage=stage) as progress:
-            return record_trajectories(
-                self.as_teacher(teacher),
-                noise,
-                labels,
-                batch_size=self.hardware.evaluation_batch_size,
-                on_progress=progress,
-            )
+
+        def record() -> Record:
+            noise = unit_noise(Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed)
+            with self.phase("cache", stage=stage) as progress:
+                paths = record_trajectories(
+                    self.as_teacher(teacher),
+                    noise,
+                    labels,
+                    batch_size=self.hardware.evaluation_batch_size,
+                    on_progress=progress,
+                )
+            return Record({"states": paths.states, "x0": paths.x0})
+
+        tensors = self.remembered(f"trajectories-{stage}", record, stage=stage).tensors
+        return Trajectories(tensors["states"], tensors["x0"], labels, teacher.grid)
 
     def as_teacher(self, model: DiffusionModel) -> DiffusionModel:
         """Return `model` held as the hardware section asks of a frozen teacher."""
@@ -101,15 +141,23 @@ class RunContext:
         return self.base_model.sample_shape, self.base_model.class_count
 
     def _evaluator(self, noise_set: NoiseSet, components: Components | None) -> Evaluator:
-        with self.phase("evaluate") as progress:
-            return Evaluator.against(
-                self.base_model,
-                noise_set,
-                components=components,
-                batch_size=self.hardware.evaluation_batch_size,
-                resamples=self.config.quality.bootstrap,
-                on_progress=progress,
-            )
+        batch_size, quality = self.hardware.evaluation_batch_size, self.config.quality
+
+        def record() -> Record:
+            with self.phase("evaluate") as progress:
+                own, other = sample_teacher(self.base_model, noise_set, batch_size=batch_size, on_progress=progress)
+            return Record({"own": own, "other": other})
+
+        tensors = self.remembered(f"{noise_set.name}-samples", record).tensors
+        return Evaluator.from_samples(
+            noise_set,
+            tensors["own"],
+            tensors["other"],
+            components,
+            batch_size=batch_size,
+            resamples=quality.bootstrap,
+            looks=self.looks,
+        )
 
     def evaluated(
         self,

@@ -13,8 +13,11 @@ import mlx.nn as nn
 from engine import hardware
 from engine.config import DiffusionOptimizationConfig
 from engine.context import RunContext
+from engine.control import CancelStage
+from engine.diffusion.grid import Grid
 from engine.errors import ConfigError
 from engine.hooks import Hooks
+from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import load_model
 from engine.planning import choose_final_grid
@@ -22,10 +25,11 @@ from engine.records import StageReport
 from engine.results import assemble_result
 from engine.run.events import PlannedStage, RunPlanned, StageRolledBack
 from engine.settings import HardwareSettings
-from engine.stages import run_stage
+from engine.stages import StageOutcome, run_stage
 from engine.training.adaptive import AdaptiveScheduler, Ranked
 from engine.training.distill import ProgressiveDistillation
 from engine.training.images import load_images
+from engine.training.trajectories import Trajectories
 
 MOST_SPLITS = 2  # reductions that may be cut in two because no try of them passed
 
@@ -104,16 +108,7 @@ class AdaptiveDiffusionOptimizer:
         while plan:
             output_steps, number = plan.popleft(), number + 1
             paths = trajectories if teacher is self.base_model else run.trajectories_of(teacher, stage=number)
-            outcome = run_stage(
-                run,
-                self.distillation_manager,
-                number=number,
-                teacher=teacher,
-                output_steps=output_steps,
-                final_grid=final_grid,
-                trajectories=paths,
-                may_split=splits < MOST_SPLITS,
-            )
+            outcome = self._stage(number, teacher, output_steps, final_grid, paths, may_split=splits < MOST_SPLITS)
             if outcome.student is not None:
                 teacher = outcome.student
             elif outcome.split_at is not None:
@@ -121,13 +116,46 @@ class AdaptiveDiffusionOptimizer:
                 plan.extendleft([output_steps, outcome.split_at])
                 self._announce(list(plan), first=number + 1, input_steps=teacher.steps)
             else:
-                reason = f"no try of {output_steps} steps passed the gate"
-                accepted = number - 1 if teacher is not self.base_model else None
                 run.hooks.emit(
-                    StageRolledBack(stage=number, to_steps=teacher.steps, reason=reason, to_stage=accepted)
+                    StageRolledBack(
+                        stage=number,
+                        to_steps=teacher.steps,
+                        reason=outcome.reason or f"no try of {output_steps} steps passed the gate",
+                        to_stage=number - 1 if teacher is not self.base_model else None,
+                    )
                 )
                 break
         return teacher
+
+    def _stage(
+        self,
+        number: int,
+        teacher: DiffusionModel,
+        output_steps: int,
+        final_grid: Grid | None,
+        trajectories: Trajectories,
+        *,
+        may_split: bool,
+    ) -> StageOutcome:
+        """Run one stage; a person's cancelling of it is its outcome, and stays so if the run is taken up again."""
+        run, name = self.context, f"stage-{number}-cancelled"
+        cancelled = run.recall(name)
+        if cancelled is not None:
+            return StageOutcome(reason=cancelled.facts["reason"])
+        try:
+            return run_stage(
+                run,
+                self.distillation_manager,
+                number=number,
+                teacher=teacher,
+                output_steps=output_steps,
+                final_grid=final_grid,
+                trajectories=trajectories,
+                may_split=may_split,
+            )
+        except CancelStage as cancellation:
+            run.keep(name, Record(facts={"reason": str(cancellation)}))
+            return StageOutcome(reason=str(cancellation))
 
     def _announce(self, plan: list[int], *, first: int = 1, input_steps: int | None = None) -> None:
         inputs = [input_steps or self.base_model.steps, *plan]

@@ -1,7 +1,10 @@
 """The grid of the last stage, chosen first: what no training reaches, then short pilots of the most promising grids."""
 
+from itertools import count
+
 from engine.context import RunContext
 from engine.diffusion.grid import Grid
+from engine.memory import Record
 from engine.run.events import GridChosen, RankedGrid
 from engine.training.adaptive import AdaptiveScheduler, Candidate, Ranked
 from engine.training.distill import ProgressiveDistillation, StageConfig, uniform_subset
@@ -20,28 +23,50 @@ def choose_final_grid(
 
     The grid is None where the search is switched off: every stage then takes its teacher's uniform subset.
     """
+
+    def plan() -> Record:
+        training_free, ranked = _ranked_plans(run, scheduler, distillation, trajectories)
+        return Record(
+            facts={
+                "training_free": [one.to_record() for one in training_free],
+                "ranked": [one.to_record() for one in ranked],
+            }
+        )
+
+    facts = run.remembered("plan", plan).facts
+    training_free, ranked = ([Ranked.from_record(one) for one in facts[key]] for key in ("training_free", "ranked"))
+    return training_free, ranked[0].candidate.grid if ranked else None
+
+
+def _ranked_plans(
+    run: RunContext,
+    scheduler: AdaptiveScheduler,
+    distillation: ProgressiveDistillation,
+    trajectories: Trajectories,
+) -> tuple[list[Ranked], list[Ranked]]:
+    """Return (training-free candidates, grids for the last student), both ranked, the best first."""
     settings, target = run.config.schedule, run.config.target_steps
     with run.phase("plan", unit="candidates") as progress:
         candidates = scheduler.propose(target)
-        done = 0
+        grids = scheduler.training_grids(target) if settings.search else []
+        total = len(candidates) + len(grids) + (settings.pilot_candidates if settings.pilot_iterations else 0)
+        done = count(1)
 
-        def count(_: object) -> None:
-            nonlocal done
-            done += 1
-            progress(done, len(candidates))
+        def tick(_: object) -> None:
+            progress(next(done), total)
 
-        training_free = scheduler.rank(candidates, count)
-        if not settings.search:
-            return training_free, None
-        grids = scheduler.training_grids(target)
+        training_free = scheduler.rank(candidates, tick)
+        if not grids:
+            return training_free, []
         uniform = grids[0]
-        ranked = scheduler.rank(Candidate("ddim", grid) for grid in grids)
+        ranked = scheduler.rank((Candidate("ddim", grid) for grid in grids), tick)
         best = [one.candidate.grid for one in ranked if one.candidate.grid is not uniform]
-        pilots = [*best[: settings.pilot_candidates - 1], uniform]  # training may reverse the order: keep the uniform in
+        pilots = [*best[: settings.pilot_candidates - 1], uniform]  # training may reverse the order: keep uniform in
         if settings.pilot_iterations and len(pilots) > 1:
-            ranked = [
-                _pilot(run, distillation, grid, trajectories, number) for number, grid in enumerate(pilots, _PILOT)
-            ]
+            ranked = []
+            for number, grid in enumerate(pilots, _PILOT):
+                ranked.append(_pilot(run, distillation, grid, trajectories, number))
+                tick(grid)
             ranked.sort(key=lambda one: -one.quality.score)
     chosen = ranked[0].candidate.grid
     run.hooks.emit(
@@ -55,7 +80,7 @@ def choose_final_grid(
             ),
         )
     )
-    return training_free, chosen
+    return training_free, ranked
 
 
 def stage_grids(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,13 @@ class Quality:
         """Whether all three parts could be measured."""
         return self.distribution is not None
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Quality:
+        """Return the quality that `to_dict` wrote."""
+        parts = {name: Bound(**values[name]) for name in ("fidelity", "band_energy")}
+        distribution = Bound(**values["distribution"]) if values["distribution"] else None
+        return cls(**parts, distribution=distribution, samples=values["samples"], components=values["components"])
+
     def _parts(self) -> list[Bound]:
         return [part for part in (self.fidelity, self.distribution, self.band_energy) if part is not None]
 
@@ -126,3 +134,16 @@ class StageReport:
         out["select_quality"] = self.select_quality.to_dict()
         out["final_quality"] = self.final_quality.to_dict() if self.final_quality else None
         return out
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> StageReport:
+        """Return the report that `to_dict` wrote."""
+        final = values["final_quality"]
+        return cls(
+            **{
+                **values,
+                "timesteps": tuple(values["timesteps"]),
+                "select_quality": Quality.from_dict(values["select_quality"]),
+                "final_quality": Quality.from_dict(final) if final else None,
+            }
+        )

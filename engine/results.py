@@ -56,8 +56,8 @@ def assemble_result(run: RunContext, student: DiffusionModel, training_free: Seq
         "stages": [report.to_dict() for report in run.reports],
         "frontier": _frontier(run),
         "training_free": [r.to_dict() | {"steps": r.candidate.grid.steps} for r in training_free],
-        "final_looks": run.final.looks,
-        "select_looks": run.select.looks,
+        "final_looks": run.looks["final"],
+        "select_looks": run.looks["select"],
         "noise_sha256": {"final": run.final.noise_set.sha256, "select": run.select.noise_set.sha256},
         "seconds": monotonic() - run.started,
         "machine": hardware.describe_machine().summary,
@@ -201,9 +201,11 @@ def _write(run: RunContext, student: DiffusionModel, result: dict[str, Any], *, 
                     "quality_mode": "pixels",
                     "threshold": run.config.quality_threshold,
                 }
-                path = export_student(student, run.original, folder / "export", facts)
+                path = run.hooks.with_room(
+                    lambda: export_student(student, run.original, folder / "export", facts)
+                )
                 result["export"] = "export"
                 size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
                 run.hooks.emit(Exported(path="export", what="diffusers", size_bytes=size))
-        write_report(folder, result, run.losses)
-        write_json(folder / "metrics.json", result)
+        run.hooks.with_room(lambda: write_report(folder, result, run.losses))
+        run.hooks.with_room(lambda: write_json(folder / "metrics.json", result))

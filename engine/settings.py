@@ -64,8 +64,9 @@ class TrainingSettings:
         unit="optimiser steps",
         min_length=1,
     )
-    states: Literal["rollout", "data"] = setting(
-        "rollout", "where training states come from: the student's own samples, or noised images of a data set"
+    states: Literal["trajectory", "rollout", "data"] = setting(
+        "trajectory",
+        "where training states come from: the teacher's cached paths, the student's own samples, or noised images",
     )
     trajectories: int = setting(
         1024, "teacher trajectories cached for training (data: states made at a time)", unit="samples", ge=8, le=1_000_000
@@ -142,3 +143,16 @@ class ExportSettings:
     enabled: bool = setting(True, "write the student as a diffusers folder")
     samples: int = setting(10, "columns of the sample sheets", unit="samples", ge=1, le=64)
     timing_repeats: int = setting(5, "repeats behind the wall-clock speed-up", unit="repeats", ge=5, le=1000)
+
+
+@dataclass(config=STRICT)
+class RunSettings:
+    """How the process behind a run behaves."""
+
+    checkpoint_seconds: float = setting(
+        300.0, "time between two checkpoints of a stage that is being trained", unit="s", ge=1, le=86_400
+    )
+    keep_awake: bool = setting(True, "keep a Mac from sleeping while it trains (caffeinate)")
+    on_finish: str | None = setting(
+        None, "shell command run at the end, with DIFFOPT_RUN, DIFFOPT_STATE, DIFFOPT_SUMMARY... in its environment"
+    )

@@ -1,20 +1,34 @@
 """One stage with all its tries: train, look, judge; then accept, climb the ladder, or give up."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 
+import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_flatten
 
 from engine.context import RunContext
+from engine.control import RetryStage
 from engine.diffusion.grid import Grid
+from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.pictures import save_sheet
 from engine.planning import stage_grids
 from engine.records import StageReport, StepReport
-from engine.run.events import SamplesSaved, StageAccepted, StageRejected, StageStarted, StageTrained, TryStarted
+from engine.run.events import (
+    CheckpointSaved,
+    LossDiverged,
+    SamplesSaved,
+    StageAccepted,
+    StageRejected,
+    StageStarted,
+    StageTrained,
+    TryStarted,
+)
 from engine.training.adaptive import AdaptiveScheduler
-from engine.training.distill import ProgressiveDistillation, StageConfig
+from engine.training.distill import ProgressiveDistillation, ProgressKeeper, StageConfig, TrainingProgress
 from engine.training.evaluate import sample_all
 from engine.training.gate import Remedy, judge, rungs, smaller_reduction
 from engine.training.trainer import Trainer
@@ -27,6 +41,7 @@ class StageOutcome:
 
     student: DiffusionModel | None = None
     split_at: int | None = None
+    reason: str = ""  # why there is neither, where it was not the gate
 
 
 def run_stage(
@@ -41,10 +56,7 @@ def run_stage(
     may_split: bool,
 ) -> StageOutcome:
     """Return what came of stage `number`, from `teacher` to `output_steps`. Every try is recorded in `run.reports`."""
-    run.hooks.emit(StageStarted(stage=number, input_steps=teacher.steps, output_steps=output_steps))
-    scheduler = AdaptiveScheduler(teacher, run.config.schedule, scheduler=run.original.settings)
-    scheduler.share(trajectories=trajectories, evaluator=run.select)
-    grids = stage_grids(run, scheduler, output_steps=output_steps, final_grid=final_grid)
+    grids = _grids(run, teacher, output_steps, final_grid, trajectories)
     ladder = rungs(
         run.config.training.retries,
         input_steps=teacher.steps,
@@ -54,117 +66,238 @@ def run_stage(
     for attempt, remedy in enumerate(ladder, start=1):
         if remedy.is_smaller_reduction:
             return StageOutcome(split_at=smaller_reduction(teacher.steps, output_steps) if may_split else None)
-        grid = grids[1] if remedy.takes_next_grid else grids[0]
-        following = ladder[attempt].name if attempt < len(ladder) else None
-        student = _try(run, distillation, number, attempt, remedy, teacher, grid, trajectories, following)
+        plan = Try(
+            stage=number,
+            attempt=attempt,
+            remedy=remedy,
+            teacher=teacher,
+            grid=grids[1] if remedy.takes_next_grid else grids[0],
+            iterations=round(distillation.iterations_of(number) * remedy.iterations_factor),
+            learning_rate=run.config.training.learning_rate * remedy.learning_rate_factor,
+            next_remedy=ladder[attempt].name if attempt < len(ladder) else None,
+        )
+        student = _made(run, distillation, plan, trajectories)
         if student is not None:
             return StageOutcome(student=student)
     return StageOutcome()
 
 
-def _try(
+@dataclass(frozen=True)
+class Try:
+    """What one try is going to do."""
+
+    stage: int
+    attempt: int
+    remedy: Remedy
+    teacher: DiffusionModel
+    grid: Grid
+    iterations: int
+    learning_rate: float
+    next_remedy: str | None
+
+    @property
+    def record_name(self) -> str:
+        """Under which the trained weights are kept; the verdict's has -verdict after it."""
+        return f"stage-{self.stage}-try-{self.attempt}"
+
+    @property
+    def title(self) -> str:
+        """For a person."""
+        return f"stage {self.stage} ({self.teacher.steps} to {self.grid.steps}), try {self.attempt}"
+
+
+def _grids(
+    run: RunContext, teacher: DiffusionModel, output_steps: int, final_grid: Grid | None, trajectories: Trajectories
+) -> list[Grid]:
+    scheduler = AdaptiveScheduler(teacher, run.config.schedule, scheduler=run.original.settings)
+    scheduler.share(trajectories=trajectories, evaluator=run.select)
+    return stage_grids(run, scheduler, output_steps=output_steps, final_grid=final_grid)
+
+
+def _made(
+    run: RunContext, distillation: ProgressiveDistillation, plan: Try, trajectories: Trajectories
+) -> DiffusionModel | None:
+    """Train and judge one try, or recall what came of it; return the student if it passed."""
+    student, started = plan.teacher.student(plan.grid), monotonic()
+    if plan.attempt == 1 and run.recall(plan.record_name) is None:
+        run.hooks.emit(
+            StageStarted(stage=plan.stage, input_steps=plan.teacher.steps, output_steps=plan.grid.steps)
+        )
+
+    trained = run.remembered(
+        plan.record_name,
+        lambda: _trained(run, distillation, plan, student, trajectories),
+        stage=plan.stage,
+    )
+    student.network.load_weights([(key, mx.array(value)) for key, value in trained.tensors.items()])
+    run.losses[plan.title] = [(step, loss) for step, loss in trained.facts["losses"]]
+    run.step += plan.iterations
+
+    judged = run.remembered(
+        f"{plan.record_name}-verdict",
+        lambda: Record(facts={"report": _judged(run, plan, student, started).to_dict()}),
+        stage=plan.stage,
+    )
+    report = StageReport.from_dict(judged.facts["report"])
+    run.reports.append(report)
+    return student if report.is_accepted else None
+
+
+def _trained(
     run: RunContext,
     distillation: ProgressiveDistillation,
-    number: int,
-    attempt: int,
-    remedy: Remedy,
-    teacher: DiffusionModel,
-    grid: Grid,
+    plan: Try,
+    student: DiffusionModel,
     trajectories: Trajectories,
-    next_remedy: str | None,
-) -> DiffusionModel | None:
-    """Train and judge one try; return the student if it passed."""
-    training, started = run.config.training, monotonic()
-    iterations = round(distillation.iterations_of(number) * remedy.iterations_factor)
-    rate = training.learning_rate * remedy.learning_rate_factor
+) -> Record:
+    """Train one try, from its last checkpoint if it has one; return the student's weights and the losses."""
+    started, losses = monotonic(), []
+    keeper = Keeper(run, plan, losses)
     run.hooks.emit(
         TryStarted(
-            stage=number,
-            attempt=attempt,
-            remedy=remedy.name,
-            iterations=iterations,
-            learning_rate=rate,
-            grid_name=grid.name,
-            timesteps=grid.timesteps,
+            stage=plan.stage,
+            attempt=plan.attempt,
+            remedy=plan.remedy.name,
+            iterations=plan.iterations,
+            learning_rate=plan.learning_rate,
+            grid_name=plan.grid.name,
+            timesteps=plan.grid.timesteps,
         )
     )
-    student = teacher.student(grid)
-    name = f"stage {number} ({teacher.steps} to {grid.steps}), try {attempt}"
-    losses = run.losses.setdefault(name, [])
-    with run.phase("train", stage=number, unit="optimiser steps") as progress:
-        distillation.on_step = _reporter(run, number, attempt, losses, progress)
-        config = StageConfig(
-            iterations=iterations,
-            learning_rate=rate,
-            stage_number=number,
-            seed_path=(number, attempt),
-            trajectories=trajectories,
-        )
-        distillation.distill_stage(run.as_teacher(teacher), student, config)
+    teacher = run.as_teacher(plan.teacher)
+    with run.phase("train", stage=plan.stage, unit="optimiser steps") as progress:
+        distillation.on_step = _reporter(run, plan, losses, progress)
+        while True:
+            config = StageConfig(
+                iterations=plan.iterations,
+                learning_rate=plan.learning_rate,
+                stage_number=plan.stage,
+                seed_path=(plan.stage, plan.attempt, keeper.retries),
+                trajectories=trajectories,
+                progress=ProgressKeeper(keeper.keep, keeper.recall),
+                on_diverged=partial(_tell_diverged, run, plan, losses),
+            )
+            try:
+                distillation.distill_stage(teacher, student, config)
+                break
+            except RetryStage:
+                keeper.begin_again()
         distillation.on_step = None
-    run.step += iterations
-    final_loss = losses[-1][1] if losses else float("nan")
     run.hooks.emit(
         StageTrained(
-            stage=number,
-            attempt=attempt,
-            step=run.step,
-            iterations=iterations,
-            final_loss=final_loss,
+            stage=plan.stage,
+            attempt=plan.attempt,
+            step=run.step + plan.iterations,
+            iterations=plan.iterations,
+            final_loss=losses[-1][1],
             seconds=monotonic() - started,
         )
     )
+    weights = {key: np.array(value) for key, value in tree_flatten(student.network.parameters())}
+    keeper.forget()
+    return Record(weights, {"losses": losses})
 
-    with run.phase("gate", stage=number):
-        verdict = judge(student, run.select, run.final, run.config.quality_threshold)
-    run.evaluated("student", verdict.select, "select", steps=grid.steps, stage=number, attempt=attempt)
-    if verdict.final is not None:
-        run.evaluated("student", verdict.final, "final", steps=grid.steps, stage=number, attempt=attempt)
+
+def _judged(run: RunContext, plan: Try, student: DiffusionModel, started: float) -> StageReport:
+    """Look at one trained try, say what the gate says, and return the report."""
+    with run.phase("gate", stage=plan.stage) as progress:
+        verdict = judge(student, run.select, lambda: run.final, run.config.quality_threshold, progress)
+    for name, quality in (("select", verdict.select), ("final", verdict.final)):
+        if quality is not None:
+            run.evaluated("student", quality, name, steps=plan.grid.steps, stage=plan.stage, attempt=plan.attempt)
     quality = verdict.final or verdict.select
     if verdict.is_accepted:
         run.hooks.emit(
             StageAccepted(
-                stage=number,
-                attempt=attempt,
+                stage=plan.stage,
+                attempt=plan.attempt,
                 score=quality.score,
                 lower_bound=quality.lower_bound,
                 threshold=run.config.quality_threshold,
+                checkpoint=f"checkpoints/{plan.record_name}.safetensors" if run.hooks.folder else None,
             )
         )
     else:
         run.hooks.emit(
             StageRejected(
-                stage=number,
-                attempt=attempt,
+                stage=plan.stage,
+                attempt=plan.attempt,
                 reason=verdict.reason,
                 score=quality.score,
                 lower_bound=quality.lower_bound,
-                next_remedy=next_remedy,
+                next_remedy=plan.next_remedy,
             )
         )
-    run.reports.append(
-        StageReport(
-            stage_number=number,
-            attempt=attempt,
-            remedy=remedy.name,
-            input_steps=teacher.steps,
-            output_steps=grid.steps,
-            timesteps=grid.timesteps,
-            grid_name=grid.name,
-            iterations=iterations,
+    losses = run.losses[plan.title]
+    return StageReport(
+        stage_number=plan.stage,
+        attempt=plan.attempt,
+        remedy=plan.remedy.name,
+        input_steps=plan.teacher.steps,
+        output_steps=plan.grid.steps,
+        timesteps=plan.grid.timesteps,
+        grid_name=plan.grid.name,
+        iterations=plan.iterations,
+        learning_rate=plan.learning_rate,
+        final_loss=losses[-1][1],
+        select_quality=verdict.select,
+        final_quality=verdict.final,
+        is_accepted=verdict.is_accepted,
+        seconds=monotonic() - started,
+    )
+
+
+class Keeper:
+    """Keeps one try's unfinished training in the run's memory, and says where it was on the way back."""
+
+    def __init__(self, run: RunContext, plan: Try, losses: list[tuple[int, float]]) -> None:
+        self._run, self._plan, self._losses = run, plan, losses
+        self._name = f"{plan.record_name}-training"
+        again = run.recall(f"{plan.record_name}-again")
+        self.retries = int(again.facts["retries"]) if again else 0
+
+    def keep(self, progress: TrainingProgress) -> CheckpointSaved | None:
+        """Keep the training as it stands."""
+        facts = {"step": progress.step, "rate": progress.rate, "losses": self._losses}
+        event = self._run.keep(self._name, Record(progress.tensors, facts), stage=self._plan.stage)
+        return replace(event, step=self._run.step + progress.step) if event else None
+
+    def recall(self) -> TrainingProgress | None:
+        """Return the training as it was last kept; losses and metrics after it are dropped."""
+        record = self._run.recall(self._name)
+        self._run.hooks.rewind(self._run.step + (record.facts["step"] if record else 0))
+        if record is None:
+            self._losses.clear()
+            return None
+        self._losses[:] = [(step, loss) for step, loss in record.facts["losses"]]
+        return TrainingProgress(record.facts["step"], record.facts["rate"], record.tensors)
+
+    def begin_again(self) -> None:
+        """Forget the training, and remember that this try was begun again: other draws are then made."""
+        self.retries += 1
+        self._run.keep(f"{self._plan.record_name}-again", Record(facts={"retries": self.retries}))
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the unfinished training."""
+        self._run.hooks.memory.forget(self._name)
+
+
+def _tell_diverged(run: RunContext, plan: Try, losses: list[tuple[int, float]], why: str, rate: float) -> None:
+    run.hooks.emit(
+        LossDiverged(
+            stage=plan.stage,
+            attempt=plan.attempt,
+            step=run.step + (losses[-1][0] if losses else 0),
+            loss=losses[-1][1] if losses else 0.0,
+            remedy=f"{why}; back to the last good checkpoint at a quarter of the learning rate",
             learning_rate=rate,
-            final_loss=final_loss,
-            select_quality=verdict.select,
-            final_quality=verdict.final,
-            is_accepted=verdict.is_accepted,
-            seconds=monotonic() - started,
         )
     )
-    return student if verdict.is_accepted else None
 
 
 def _reporter(
-    run: RunContext, number: int, attempt: int, losses: list[tuple[int, float]], progress: Callable[[int, int], None]
+    run: RunContext, plan: Try, losses: list[tuple[int, float]], progress: Callable[[int, int], None]
 ) -> Callable[[StepReport, Trainer], None]:
     """Return what is done with every report of a step: metrics, progress, and a sample sheet now and then."""
     every, before = run.config.training.sample_every, run.step
@@ -185,8 +318,8 @@ def _reporter(
             save_comparison(
                 run,
                 trainer.averaged_student(),
-                f"samples/stage{number}-try{attempt}-step{step.step:06d}.png",
-                stage=number,
+                f"samples/stage{plan.stage}-try{plan.attempt}-step{step.step:06d}.png",
+                stage=plan.stage,
                 step=before + step.step,
             )
 
@@ -208,6 +341,7 @@ def save_comparison(
         sample_all(run.base_model, noise, labels, batch_size=count, grid=student.grid, solver="ddim"),
         sample_all(student, noise, labels, batch_size=count),
     ]
-    save_sheet(run.hooks.folder / name, rows)
+    path = run.hooks.folder / name
+    run.hooks.with_room(lambda: save_sheet(path, rows))
     run.hooks.emit(SamplesSaved(path=name, what="comparison", stage=stage, step=step, steps=student.steps))
     return rows[-1]

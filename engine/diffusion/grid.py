@@ -3,9 +3,9 @@
 Where a spacing is named as in diffusers it gives the same timesteps as the diffusers scheduler of that solver.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -47,6 +47,12 @@ class Grid:
         """``alpha / sigma`` of every level, (K + 1,) float64; infinite where no noise is left."""
         with np.errstate(divide="ignore"):
             return np.asarray(self.alphas) / np.asarray(self.sigmas)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Grid":
+        """Return the grid that ``dataclasses.asdict`` wrote, JSON between them or not."""
+        lists = {key: tuple(values[key]) for key in ("timesteps", "alphas", "sigmas")}
+        return cls(**lists, name=values["name"], start_scale=values["start_scale"])
 
     def subset(self, indices: Sequence[int], name: str | None = None) -> "Grid":
         """Return the grid that visits only the given points (rising indices into `timesteps`) and ends where this ends.
@@ -121,8 +127,9 @@ def spaced_grid(
         t = np.round(np.linspace(0, count - 1, points))[::-1][:steps]
     else:
         raise ValueError(f"spacing {spacing!r} is none of {', '.join(SPACINGS)}")
-    # An offset (steps_offset: 1) may push a dense leading grid past the table's end.
-    grid = grid_at(schedule, np.minimum(t, count - 1).tolist(), spacing)
+    # An offset (steps_offset: 1) may push a dense leading grid past the table's end, and rounding join two points.
+    t = np.minimum(t, count - 1)
+    grid = grid_at(schedule, t.tolist() if (np.diff(t) < 0).all() else _made_strictly_falling(t, count - 1), spacing)
     if solver == "euler" and spacing != "leading":
         return replace(grid, start_scale=grid.sigmas[0])
     return grid

@@ -33,7 +33,8 @@ def cost_matrix(z: np.ndarray, x0: np.ndarray, alphas: np.ndarray, sigmas: np.nd
                 continue
             out[i, j] = (miss.astype(np.float64) ** 2).mean()
             if cost == "x0_mse":
-                out[i, j] /= (alphas[j] - alphas[i] * sigmas[j] / sigmas[i]) ** 2
+                weight = (alphas[j] - alphas[i] * sigmas[j] / sigmas[i]) ** 2
+                out[i, j] = out[i, j] / weight if weight else 0.0  # between equal levels any x0 lands
     return out
 
 

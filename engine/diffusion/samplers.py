@@ -38,12 +38,14 @@ def euler(denoise: Denoise, noise: mx.array, grid: Grid, on_step: OnStep | None 
     On the same levels this is the DDIM step written in other coordinates; the grid differs (fractional timesteps,
     the starting scale), which is why it is a solver of its own to the user.
     """
-    y = noise * (grid.start_scale / grid.alphas[0])  # y = z / alpha, the coordinates in which eps is the slope
-    ratios = [sigma / alpha for alpha, sigma in zip(grid.alphas, grid.sigmas, strict=True)]
+    with np.errstate(divide="ignore"):
+        ratios = (np.asarray(grid.sigmas) / np.asarray(grid.alphas)).tolist()
     z = noise * grid.start_scale
+    y = z / (grid.alphas[0] or 1.0)  # y = z / alpha, the coordinates in which eps is the slope
     for i in range(grid.steps):
         x0, eps = denoise(z, i)
-        y = y + (ratios[i + 1] - ratios[i]) * eps
+        # With zero terminal SNR the first ratio is infinite; there the same step is written from x0.
+        y = y + (ratios[i + 1] - ratios[i]) * eps if grid.alphas[i] else x0 + ratios[i + 1] * eps
         z = y * grid.alphas[i + 1]
         mx.eval(z)
         if on_step is not None:

@@ -6,7 +6,7 @@ supported. Used by loading, sampling and export.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -75,6 +75,8 @@ def read_scheduler_config(config: Mapping[str, Any], source: str) -> SchedulerSe
     reader.refuse_unless("use_lu_lambdas", False, "only karras spacing is supported")
     reader.refuse_unless("use_exponential_sigmas", False, "only karras spacing is supported")
     reader.refuse_unless("use_beta_sigmas", False, "only karras spacing is supported")
+    reader.refuse_unless("timestep_type", "discrete", "the network must be told timesteps")
+    reader.refuse_unless("interpolation_type", "linear", "only linear interpolation between levels is supported")
     prediction = reader.text("prediction_type", "epsilon", PREDICTION_TYPES)
 
     schedule = _read_schedule(reader, prediction)
@@ -82,7 +84,7 @@ def read_scheduler_config(config: Mapping[str, Any], source: str) -> SchedulerSe
     if solver == "dpmpp_2m" and config.get("solver_order") == 1:
         solver = "ddim"
     spacing = reader.text("timestep_spacing", default_spacing, SPACINGS)
-    if config.get("use_karras_sigmas"):
+    if reader.flag("use_karras_sigmas", False):
         spacing = "karras"
     clips = reader.flag("clip_sample", clips)
     return SchedulerSettings(
@@ -100,7 +102,10 @@ def _read_schedule(reader: "_Reader", prediction: str) -> NoiseSchedule:
     count = reader.integer("num_train_timesteps", 1000, minimum=1)
     trained = reader.config.get("trained_betas")
     if trained is not None:
-        values = np.asarray(trained, dtype=np.float32)
+        try:
+            values = np.asarray(trained, dtype=np.float32)
+        except (TypeError, ValueError):
+            reader.fail("trained_betas", "not a list of numbers", f"{count} numbers, one for each timestep")
         if values.ndim != 1 or len(values) != count:
             reader.fail("trained_betas", f"{values.size} values", f"{count}, one for each of num_train_timesteps")
     else:
@@ -110,7 +115,8 @@ def _read_schedule(reader: "_Reader", prediction: str) -> NoiseSchedule:
         reader.fail("trained_betas/beta_end", "variances outside [0, 1]", "0 to 1")
     # DDIM says set_alpha_to_one, DPM-Solver and Euler say final_sigmas_type: one fact under two names.
     to_one = reader.flag("set_alpha_to_one", True)
-    ends_at_first = not to_one or reader.config.get("final_sigmas_type") == "sigma_min"
+    last_level = reader.text("final_sigmas_type", "zero", ("zero", "sigma_min"))
+    ends_at_first = not to_one or last_level == "sigma_min"
     schedule = NoiseSchedule.from_betas(values, end_at_first=ends_at_first)
     if reader.flag("rescale_betas_zero_snr", False):
         if prediction == "epsilon":
@@ -125,7 +131,7 @@ class _Reader:
     def __init__(self, config: Mapping[str, Any], source: str) -> None:
         self.config, self.source = config, source
 
-    def fail(self, key: str, found: str, wanted: str) -> None:
+    def fail(self, key: str, found: str, wanted: str) -> NoReturn:
         raise CheckpointError(f"{self.source}: {key} is {found}; wanted {wanted}.")
 
     def text(self, key: str, default: Any, allowed: tuple[str, ...]) -> Any:
@@ -165,6 +171,6 @@ class _Reader:
         if value is None:
             return None
         numbers = isinstance(value, list) and value and all(isinstance(t, int | float) for t in value)
-        if not numbers or sorted(set(value), reverse=True) != value or value[0] > count - 1 or value[-1] < 0:
+        if not numbers or sorted(set(value), reverse=True) != value or not all(0 <= t <= count - 1 for t in value):
             self.fail(GRID_KEY, repr(value), f"a falling list of timesteps in 0 to {count - 1}")
         return tuple(float(t) for t in value)

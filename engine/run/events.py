@@ -23,10 +23,9 @@ def _fact(record_type: type[_Record]) -> type[_Record]:
     return dataclass(frozen=True, slots=True, kw_only=True)(record_type)
 
 
+@dataclass(frozen=True, slots=True)
 class Event:
     """Base of all events; holds nothing."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

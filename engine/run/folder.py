@@ -194,7 +194,14 @@ class RunFolder:
         number.
         """
         lock = FileLock(self.lock_path)
-        if not lock.take_soon(self.name):
+        try:
+            is_mine = lock.take_soon(self.name)
+        except OSError as error:
+            raise RunError(
+                f"{self.lock_path} cannot be opened ({error.strerror}). "
+                f"Ask for write permission on {self.path}, or start a run of your own."
+            ) from error
+        if not is_mine:
             holder = holder_of(self.lock_path)
             raise RunError(
                 f"{self.path} is worked on by process {holder.pid} on {holder.host}. Watch it "
@@ -227,8 +234,7 @@ class RunFolder:
             status = self._judge(latest, is_held=is_held)
             if status.state is not RunState.LOST:
                 return status
-        # A worker may come or go between a look at the lock and one at the journal: both must stand
-        # still meanwhile
+        # a worker may come or go between looks at the lock and at the journal: look until none does
         while True:
             with JournalReader(self.journal_path) as reader:
                 latest = reader.latest()

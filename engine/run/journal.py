@@ -12,70 +12,36 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from engine.errors import DiffoptError
 from engine.run.codec import encode_event, encode_value, event_to_dict, kind_of
 from engine.run.commands import Command
-from engine.run.events import (
-    CheckpointSaved,
-    CommandAcknowledged,
-    Continued,
-    Event,
-    LogLine,
-    Paused,
-    PhaseFinished,
-    PhaseProgressed,
-    PhaseStarted,
-    RunCancelled,
-    RunFailed,
-    RunFinished,
-    RunQueued,
-    RunResumed,
-    RunStarted,
-    RunStopped,
-    StageAccepted,
-    StageRejected,
-    StageRolledBack,
-)
+from engine.run.effects import DURABLE, PHASE_EVENTS, STAGE_ENDS, STATE_AFTER, has_any
+from engine.run.events import CommandAcknowledged, Event, LogLine
 from engine.run.metrics import MetricTable
-from engine.run.schema import BUSY_TIMEOUT_MS, JournalFull, explained, open_to_write, set_durable
+from engine.run.schema import (
+    BUSY_TIMEOUT_MS,
+    JournalFull,
+    explained,
+    explanation_of,
+    open_to_write,
+    set_durable,
+)
 from engine.run.state import RunState
 
-# An event and the state that it puts the run in are written together, so that they cannot disagree
-_STATE_AFTER: dict[type[Event], RunState] = {
-    RunQueued: RunState.QUEUED,
-    RunStarted: RunState.RUNNING,
-    RunResumed: RunState.RUNNING,
-    Paused: RunState.PAUSED,
-    Continued: RunState.RUNNING,
-    RunStopped: RunState.PAUSED,
-    RunFinished: RunState.DONE,
-    RunFailed: RunState.FAILED,
-    RunCancelled: RunState.CANCELLED,
-}
-_STAGE_ENDS = (
-    StageAccepted,
-    StageRejected,
-    StageRolledBack,
-    RunFinished,
-    RunFailed,
-    RunCancelled,
-    RunStopped,
-)
-_DURABLE = (*_STAGE_ENDS, CheckpointSaved, CommandAcknowledged, RunQueued, Paused)
-_PHASES = (PhaseStarted, PhaseProgressed, PhaseFinished)
+_T = TypeVar("_T")
+
 _SHRINK_PATIENCE_MS = 20
+_TELLING_SECONDS = 0.25  # a step's place is in its metrics; `progress` may lag behind by this
 _COMMITS_BETWEEN_CHECKPOINTS = 100
 _RESTART_WAL_PAGES = 2000  # 8 MB: from here on a checkpoint tries to let the WAL start over
 _HOLD_WRITER_PAGES = 8000  # 32 MB: from here on commits wait for that
-_SAFETY_NET_PAGES = (
-    10_000  # 40 MB: the committing thread checkpoints after all, if the other has died
-)
+_SAFETY_NET_PAGES = 10_000  # 40 MB: past that a commit checkpoints, should the other thread be dead
 
 
 class JournalWriter:
@@ -94,6 +60,7 @@ class JournalWriter:
         self._connection = open_to_write(path)
         self._is_engine = False
         self._commits = 0
+        self._told_at = 0.0  # when `progress` was last written, by the monotonic clock
         self._checkpointer: sqlite3.Connection | None = None
         self._checkpoint_lock = threading.Lock()
         try:
@@ -102,6 +69,7 @@ class JournalWriter:
         except BaseException:
             self._connection.close()
             raise
+        self._progress = self._now(self._metrics.last_step)
 
     @property
     def last_step(self) -> int | None:
@@ -134,26 +102,33 @@ class JournalWriter:
 
         Returns event ids.
         """
-        with self._transaction(is_durable=_has_any(events, _DURABLE)):
+        is_fact = any(not isinstance(event, LogLine) for event in events)
+        if is_fact or step is not None:
+            # the last step stays known while phases without steps go on
+            self._progress = self._now(self._progress[2] if step is None else step)
+        is_worth_telling = is_fact or (
+            step is not None and self._progress[0] - self._told_at > _TELLING_SECONDS
+        )
+
+        def write() -> list[int]:
             ids = [self._insert(event) for event in events]
-            if step is not None:
-                self._metrics.write(step, metrics or {})
-            if step is not None or any(not isinstance(event, LogLine) for event in events):
-                # the step of the last progress stays known while phases without steps go on
-                self._put(
-                    "progress",
-                    [time.monotonic(), time.time(), self.last_step if step is None else step],
-                )
-            for key, value in (latest or {}).items():
-                self._put(key, value)
-        if _has_any(events, _STAGE_ENDS):
+            if step is not None and metrics:
+                self._metrics.write(step, metrics)
+            if is_worth_telling:
+                self._put_progress()
+            if latest:
+                for key, value in latest.items():
+                    self._put(key, value)
+            return ids
+
+        ids = self._commit(write, is_durable=has_any(events, DURABLE))
+        if has_any(events, STAGE_ENDS):
             self.shrink_wal()
         return ids
 
     def set_state(self, state: RunState) -> None:
         """Put the run in a state that no event says by itself, such as stopping."""
-        with self._transaction(is_durable=True):
-            self._put("state", state)
+        self._commit(lambda: self._put("state", state), is_durable=True)
 
     def expect_progress_within(self, seconds: float | None) -> None:
         """Say how long the run may now go without a step before it counts as stuck.
@@ -167,14 +142,14 @@ class JournalWriter:
 
         The run is queued from here to RunStarted or RunResumed.
         """
-        now = [time.monotonic(), time.time()]
+        self._progress = self._now(self._progress[2])
         engine = {"pid": os.getpid(), "host": socket.gethostname()}
         self.record(
             latest={
                 "engine": engine,
                 "state": RunState.QUEUED,
-                "heartbeat": now,
-                "progress": [*now, self.last_step],
+                "heartbeat": self._progress[:2],
+                "progress": self._progress,
             }
         )
         self._is_engine = True
@@ -184,17 +159,22 @@ class JournalWriter:
 
         Returns False where it could not be written, which is no reason to end a run.
         """
+
+        def write() -> None:
+            self._put("heartbeat", self._now(None)[:2])
+            if self._progress[0] > self._told_at:
+                self._put_progress()
+
         try:
-            with self._transaction(is_durable=False):
-                self._put("heartbeat", [time.monotonic(), time.time()])
+            self._commit(write)
         except DiffoptError:
             return False
         return True
 
     def truncate_metrics(self, after_step: int) -> None:
         """Drop the metric rows past a checkpoint's step, as if they had never been written."""
-        with self._transaction(is_durable=True):
-            self._metrics.truncate(after_step)
+        self._progress = self._now(after_step)
+        self._commit(lambda: self._metrics.truncate(after_step), is_durable=True)
 
     def pending(self) -> list[Command]:
         """Return the commands that nobody has answered, oldest first."""
@@ -219,7 +199,8 @@ class JournalWriter:
             detail=detail,
             stage=command.stage,
         )
-        with self._transaction(is_durable=True):
+
+        def write() -> bool:
             cursor = self._connection.execute(
                 "update command set outcome = ? where id = ? and outcome is null",
                 (outcome, command.id),
@@ -231,8 +212,11 @@ class JournalWriter:
             self._connection.execute(
                 "update command set event = ? where id = ?", (self._insert(answer), command.id)
             )
-            self._put("progress", [time.monotonic(), time.time(), self.last_step])
-        return True
+            self._put_progress()
+            return True
+
+        self._progress = self._now(self._progress[2])
+        return self._commit(write, is_durable=True)
 
     def checkpoint(self) -> bool:
         """Move the WAL's content into the main file, from a thread that does not commit.
@@ -286,8 +270,8 @@ class JournalWriter:
         """Let go of the journal; an engine signs off."""
         with self._lock:
             if self._is_engine:
-                with suppress(JournalFull), self._transaction(is_durable=False):
-                    self._connection.execute("delete from latest where key = 'engine'")
+                with suppress(JournalFull):
+                    self._commit(self._sign_off)
                 self._is_engine = False
             with self._checkpoint_lock:
                 if self._checkpointer is not None:
@@ -307,26 +291,41 @@ class JournalWriter:
         """Close the writer."""
         self.close()
 
-    @contextmanager
-    def _transaction(self, *, is_durable: bool) -> Iterator[None]:
-        with self._lock, explained(self.path):
-            if is_durable:
-                set_durable(self._connection, is_durable=True)
+    def _commit(self, write: Callable[[], _T], *, is_durable: bool = False) -> _T:
+        """Commit what `write` writes, all of it or nothing; returns what it returns."""
+        with self._lock:
             try:
-                self._connection.execute("begin immediate")
-                yield
-                self._connection.execute("commit")
-                self._commits += 1
-            except BaseException:
-                # on a full disk the room inside the WAL is had back by a checkpoint: make one due
-                self._commits += _COMMITS_BETWEEN_CHECKPOINTS
-                if self._connection.in_transaction:
-                    self._connection.execute("rollback")
-                self._metrics.reload()
-                raise
-            finally:
                 if is_durable:
-                    set_durable(self._connection, is_durable=False)
+                    set_durable(self._connection, is_durable=True)
+                try:
+                    self._connection.execute("begin immediate")
+                    written = write()
+                    self._connection.execute("commit")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("rollback")
+                    self._metrics.reload()
+                    # on a full disk a checkpoint gives room inside the WAL back: it is due
+                    self._commits += _COMMITS_BETWEEN_CHECKPOINTS
+                    raise
+                finally:
+                    if is_durable:
+                        set_durable(self._connection, is_durable=False)
+            except sqlite3.Error as error:
+                raise explanation_of(self.path, error) from error
+            self._commits += 1
+            return written
+
+    def _sign_off(self) -> None:
+        self._connection.execute("delete from latest where key = 'engine'")
+
+    @staticmethod
+    def _now(step: int | None) -> tuple[float, float, int | None]:
+        return time.monotonic(), time.time(), step
+
+    def _put_progress(self) -> None:
+        self._put("progress", self._progress)
+        self._told_at = self._progress[0]
 
     def _insert(self, event: Event) -> int:
         kind, body = kind_of(event), encode_event(event)
@@ -335,9 +334,9 @@ class JournalWriter:
             (time.time(), kind, getattr(event, "stage", None), body),
         ).lastrowid
         assert event_id is not None
-        if (state := _STATE_AFTER.get(type(event))) is not None:
+        if (state := STATE_AFTER.get(type(event))) is not None:
             self._put("state", state)
-        if isinstance(event, _PHASES):
+        if isinstance(event, PHASE_EVENTS):
             self._put("phase", event_to_dict(event))
         return event_id
 
@@ -345,7 +344,3 @@ class JournalWriter:
         self._connection.execute(
             "insert or replace into latest values (?, ?)", (key, encode_value(value))
         )
-
-
-def _has_any(events: tuple[Event, ...], kinds: tuple[type[Event], ...]) -> bool:
-    return any(isinstance(event, kinds) for event in events)

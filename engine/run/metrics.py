@@ -1,7 +1,8 @@
 """Metric rows and their roll-ups, kept in step while writing, so that a screen reads but a few.
 
-A roll-up holds (n, sum, lo, hi) of every 64 and every 4096 steps of a metric and is written in the
-step's own commit. Values that are not finite are stored as they are but left out of the roll-ups.
+A roll-up holds (n, sum, lo, hi) of every 64 and every 4096 steps of a metric. It is written once,
+in the commit of the first step past it; of the newest, open span the reader sums the rows
+themselves. Values that are not finite are stored as they are but left out of the roll-ups.
 Used by journal.py and reader.py.
 """
 
@@ -14,7 +15,20 @@ from dataclasses import dataclass
 
 from engine.run.schema import ROLLUP_STEPS
 
-_LARGEST = 1.7976931348623157e308  # the largest finite float: |inf| is above it
+# |infinity| is above the largest finite float, and NaN is stored as null
+_FINITE = "case when abs(value) <= 1.7976931348623157e308 then value end"
+
+_CLOSE_ROWS = f"""
+insert into rollup
+select name, :width, :bucket, count({_FINITE}), total({_FINITE}), min({_FINITE}), max({_FINITE})
+from metric where name = :name and step >= :bucket * :width and step < (:bucket + 1) * :width
+"""
+_CLOSE_ROLLUPS = """
+insert into rollup
+select name, :width, :bucket, sum(n), total(sum), min(lo), max(hi)
+from rollup where name = :name and level = :finer
+    and bucket >= :bucket * :width / :finer and bucket < (:bucket + 1) * :width / :finer
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +46,6 @@ class MetricPoint:
     hi: float
 
 
-@dataclass(slots=True)
-class _Bucket:
-    index: int
-    n: int = 0
-    total: float = 0.0
-    lo: float | None = None
-    hi: float | None = None
-
-    def add(self, value: float) -> None:
-        self.n += 1
-        self.total += value
-        self.lo = value if self.lo is None or value < self.lo else self.lo
-        self.hi = value if self.hi is None or value > self.hi else self.hi
-
-
-@dataclass(slots=True)
-class _Series:
-    id: int
-    last_step: int
-    buckets: list[_Bucket]  # the open one of each level
-
-
 class MetricTable:
     """The writer's side. Every call stands inside the caller's transaction.
 
@@ -63,54 +55,45 @@ class MetricTable:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Take up the metrics where the journal left them."""
         self._connection = connection
-        self._series: dict[str, _Series] = {}
+        self._ids: dict[str, int] = {}
+        self._last_steps: dict[str, int] = {}
         self.reload()
 
     @property
     def last_step(self) -> int | None:
         """The largest step of any metric; None while there is no row."""
-        return max((series.last_step for series in self._series.values()), default=None)
+        return max(self._last_steps.values(), default=None)
 
     def reload(self) -> None:
-        """Read the names, last steps and open buckets from the journal."""
-        self._series = {}
-        for name, name_id in self._connection.execute("select name, id from name").fetchall():
-            (last_step,) = self._connection.execute(
+        """Read the names and their last steps from the journal."""
+        self._ids = dict(self._connection.execute("select name, id from name").fetchall())
+        self._last_steps = {
+            name: self._connection.execute(
                 "select max(step) from metric where name = ?", (name_id,)
-            ).fetchone()
-            buckets = [
-                self._stored_bucket(name_id, width, last_step // width) for width in ROLLUP_STEPS
-            ]
-            self._series[name] = _Series(name_id, last_step, buckets)
+            ).fetchone()[0]
+            for name, name_id in self._ids.items()
+        }
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add one row a metric and bring its roll-ups up to date.
+        """Add one row a metric, and the roll-ups that it closes.
 
         Steps of a metric only rise: else ValueError.
         """
-        rows, rollups = [], []
-        for name, raw in metrics.items():
-            value = float(raw)
-            series = self._series.get(name) or self._add_series(name, step)
-            if step <= series.last_step:
-                raise ValueError(
-                    f"Metric {name} is at step {series.last_step}: it cannot be written at {step}."
-                )
-            series.last_step = step
-            rows.append((series.id, step, None if math.isnan(value) else value))
-            for level, width in enumerate(ROLLUP_STEPS):
-                bucket = series.buckets[level]
-                if bucket.index != step // width:
-                    bucket = series.buckets[level] = _Bucket(step // width)
-                if math.isfinite(value):
-                    bucket.add(value)
-                rollups.append(
-                    (series.id, width, bucket.index, bucket.n, bucket.total, bucket.lo, bucket.hi)
-                )
+        rows = []
+        for name, value in metrics.items():
+            name_id = self._ids.get(name) or self._add_name(name)
+            last_step = self._last_steps.get(name)
+            if last_step is not None:
+                if step <= last_step:
+                    raise ValueError(
+                        f"Metric {name} is at step {last_step}: it cannot be written at {step}."
+                    )
+                if last_step // ROLLUP_STEPS[0] != step // ROLLUP_STEPS[0]:
+                    self._close(name_id, last_step, step)
+            self._last_steps[name] = step
+            number = float(value)
+            rows.append((name_id, step, None if math.isnan(number) else number))
         self._connection.executemany("insert into metric values (?, ?, ?)", rows)
-        self._connection.executemany(
-            "insert or replace into rollup values (?, ?, ?, ?, ?, ?, ?)", rollups
-        )
 
     def truncate(self, after_step: int) -> None:
         """Drop every row past `after_step`.
@@ -118,48 +101,41 @@ class MetricTable:
         The roll-ups become, bit by bit, those of a run that went no further.
         """
         execute = self._connection.execute
-        for series in self._series.values():
-            if series.last_step <= after_step:
+        for name, name_id in self._ids.items():
+            if self._last_steps[name] <= after_step:
                 continue
-            execute("delete from metric where name = ? and step > ?", (series.id, after_step))
+            execute("delete from metric where name = ? and step > ?", (name_id, after_step))
+            (last_step,) = execute(
+                "select coalesce(max(step), 0) from metric where name = ?", (name_id,)
+            ).fetchone()
+            # the span that the last step stands in is open again
             for width in ROLLUP_STEPS:
-                cut = after_step // width
-                key = (series.id, width, cut)
-                execute("delete from rollup where name = ? and level = ? and bucket >= ?", key)
-                kept = execute(
-                    "select value from metric where name = ? and step >= ? order by step",
-                    (series.id, cut * width),
-                ).fetchall()
-                if not kept:
-                    continue
-                # summed in the order of writing, for float sums depend on it
-                bucket = _Bucket(cut)
-                for (value,) in kept:
-                    if value is not None and math.isfinite(value):
-                        bucket.add(value)
                 execute(
-                    "insert into rollup values (?, ?, ?, ?, ?, ?, ?)",
-                    (*key, bucket.n, bucket.total, bucket.lo, bucket.hi),
+                    "delete from rollup where name = ? and level = ? and bucket >= ?",
+                    (name_id, width, last_step // width),
                 )
         execute(
             "delete from name where not exists (select 1 from metric where metric.name = name.id)"
         )
         self.reload()
 
-    def _add_series(self, name: str, step: int) -> _Series:
+    def _add_name(self, name: str) -> int:
         name_id = self._connection.execute("insert into name(name) values (?)", (name,)).lastrowid
         assert name_id is not None
-        series = self._series[name] = _Series(
-            name_id, step - 1, [_Bucket(step // width) for width in ROLLUP_STEPS]
-        )
-        return series
+        self._ids[name] = name_id
+        return name_id
 
-    def _stored_bucket(self, name_id: int, width: int, index: int) -> _Bucket:
-        row = self._connection.execute(
-            "select n, sum, lo, hi from rollup where name = ? and level = ? and bucket = ?",
-            (name_id, width, index),
-        ).fetchone()
-        return _Bucket(index, *row)
+    def _close(self, name_id: int, last_step: int, step: int) -> None:
+        """Write the roll-ups of the spans that `last_step` was in and `step` is not."""
+        finer = 1
+        for width in ROLLUP_STEPS:
+            if last_step // width == step // width:
+                return
+            self._connection.execute(
+                _CLOSE_ROWS if finer == 1 else _CLOSE_ROLLUPS,
+                {"name": name_id, "width": width, "bucket": last_step // width, "finer": finer},
+            )
+            finer = width
 
 
 def read_points(
@@ -192,11 +168,9 @@ def read_points(
     span = 1
     while end // span - start // span + 1 > points:
         span *= 2
-    level = max((width for width in ROLLUP_STEPS if width <= span), default=1)
-    arguments = {
-        "name": name_id, "level": level, "group": span // level, "largest": _LARGEST,
-        "low": start // span * (span // level), "high": (end // span + 1) * (span // level),
-    }  # fmt: skip
+    query, arguments = _union(
+        name_id, span, start // span * span, (end // span + 1) * span, highest
+    )
     return [
         MetricPoint(
             index * span,
@@ -206,21 +180,34 @@ def read_points(
             math.nan if lo is None else lo,
             math.nan if hi is None else hi,
         )
-        for index, n, total, lo, hi in connection.execute(
-            _FROM_ROWS if level == 1 else _FROM_ROLLUPS, arguments
-        )
+        for index, n, total, lo, hi in connection.execute(query, arguments)
     ]
 
 
-_FROM_ROWS = """
-select step / :group as span, count(finite), total(finite), min(finite), max(finite)
-from (select step, case when abs(value) <= :largest then value end as finite from metric
-      where name = :name and step >= :low and step < :high)
-group by span order by span
-"""
+def _union(name_id: int, span: int, start: int, stop: int, highest: int) -> tuple[str, list[int]]:
+    """Return the query of steps start..stop-1 by spans, from as few rows as will do.
 
-_FROM_ROLLUPS = """
-select bucket / :group as span, sum(n), total(sum), min(lo), max(hi)
-from rollup where name = :name and level = :level and bucket >= :low and bucket < :high
-group by span order by span
-"""
+    The coarsest roll-ups that fit into a span, then finer ones and rows where those are still open.
+    """
+    parts, arguments = [], []
+    for width in sorted((width for width in ROLLUP_STEPS if width <= span), reverse=True):
+        closed = min(stop, highest // width * width)
+        if start < closed:
+            parts.append(
+                f"select bucket * {width} / ? as span, n, sum, lo, hi from rollup"
+                f" where name = ? and level = {width} and bucket >= ? and bucket < ?"
+            )
+            arguments += [span, name_id, start // width, closed // width]
+            start = closed
+    parts.append(
+        f"select step / ?, {_FINITE} is not null, {_FINITE}, {_FINITE}, {_FINITE} from metric"
+        " where name = ? and step >= ? and step < ?"
+    )
+    arguments += [span, name_id, start, stop]
+    union = " union all ".join(parts)
+    columns = "span, n, sum, lo, hi"
+    return (
+        f"with part({columns}) as ({union})"
+        " select span, sum(n), total(sum), min(lo), max(hi) from part group by span order by span",
+        arguments,
+    )

@@ -21,7 +21,7 @@ from engine.run.codec import decode_event
 from engine.run.commands import Command, CommandRecord
 from engine.run.events import Event
 from engine.run.metrics import MetricPoint, read_points
-from engine.run.schema import FORMAT_VERSION, explained, newer_notice, open_to_read
+from engine.run.schema import FORMAT_VERSION, ROLLUP_STEPS, explained, newer_notice, open_to_read
 
 _EVENT = "select id, t, kind, stage, body from event"
 _COMMAND = "select id, kind, stage, issued_at, issued_by, outcome, event from command"
@@ -160,13 +160,19 @@ class JournalReader:
         [] for a sound one. Reads all of it.
         """
         problems = [line for (line,) in self._rows("pragma integrity_check") if line != "ok"]
-        unsummed = self._rows(
-            "select name.name, levels.level"
-            " from name, (select distinct level from rollup) as levels where"
-            " (select count(value) from metric"
-            " where metric.name = name.id and abs(value) <= 1.7976931348623157e308)"
-            " <> (select total(n) from rollup where rollup.name = name.id and rollup.level = levels.level)"
-        )
+        # a roll-up for every span with rows but the newest, holding as many as the span has
+        unsummed = [
+            row
+            for width in ROLLUP_STEPS
+            for row in self._rows(
+                f"select name.name, {width} from name where"
+                " (select count(value) from metric as m where m.name = name.id"
+                "  and abs(value) <= 1.7976931348623157e308 and step <"
+                f" (select max(step) from metric as n where n.name = name.id) / {width} * {width})"
+                " <> (select total(n) from rollup as r"
+                f" where r.name = name.id and r.level = {width})"
+            )
+        ]
         return problems + [
             f"the roll-ups of {name} over {level} steps miss rows" for name, level in unsummed
         ]

@@ -28,10 +28,8 @@ def start_worker(run: RunFolder) -> subprocess.Popen[bytes]:
     """
     environment = dict(os.environ)
     house = str(Path(__file__).resolve().parents[2])
-    if house not in (
-        *site.getsitepackages(),
-        site.getusersitepackages(),
-    ):  # started from a source tree: the worker must be of the same one
+    if house not in (*site.getsitepackages(), site.getusersitepackages()):
+        # started from a source tree: the worker must be of the same one
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, (house, environment.get("PYTHONPATH")))
         )
@@ -46,9 +44,7 @@ def start_worker(run: RunFolder) -> subprocess.Popen[bytes]:
         )
     # somebody must take note of its end, or it stays in the process table and looks alive
     threading.Thread(target=process.wait, name=f"worker {process.pid}", daemon=True).start()
-    with suppress(
-        OSError
-    ):  # it only serves to tell a worker that died at once from one that is about to begin
+    with suppress(OSError):  # it only tells a worker that died at once from one about to begin
         write_atomically(run.path / "launch.json", json.dumps({"pid": process.pid}))
     return process
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from engine.errors import RunError
+from engine.errors import DiffoptError, RunError
 from engine.run.disk import DiskFull
 
 FORMAT_VERSION = 1
@@ -130,7 +130,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _explain(path, error) from error
+        raise explanation_of(path, error) from error
 
 
 class _CannotShareError(RunError):
@@ -180,7 +180,8 @@ _NO_ROOM = {
 }
 
 
-def _explain(path: Path, error: sqlite3.Error) -> Exception:
+def explanation_of(path: Path, error: sqlite3.Error) -> DiffoptError:
+    """Return what to raise for an error of SQLite's, in words that a person can act on."""
     code = getattr(error, "sqlite_errorcode", 0)
     primary = code & 0xFF
     if code in _NO_ROOM:

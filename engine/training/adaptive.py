@@ -3,8 +3,8 @@
 The dynamic programme and the published spacings propose; the quality on the *select* noise decides.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,19 @@ class Ranked:
             "timesteps": list(grid.timesteps),
             **self.quality.to_dict(),
         }
+
+    def to_record(self) -> dict[str, Any]:
+        """Return everything, levels included, as JSON-ready values for `from_record`."""
+        candidate = {"solver": self.candidate.solver, "grid": asdict(self.candidate.grid)}
+        return {"candidate": candidate, "quality": self.quality.to_dict()}
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> "Ranked":
+        """Return what `to_record` wrote."""
+        candidate = values["candidate"]
+        return cls(
+            Candidate(candidate["solver"], Grid.from_dict(candidate["grid"])), Quality.from_dict(values["quality"])
+        )
 
 
 class AdaptiveScheduler:

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -25,7 +26,7 @@ from engine.models.diffusion import DiffusionModel
 from engine.records import DistillationStage, StepReport
 from engine.settings import HardwareSettings, TrainingSettings
 from engine.training.noise_sets import Purpose, balanced_labels, generator, unit_noise
-from engine.training.states import PoolSource, data_source, rollout_source
+from engine.training.states import PoolSource, StatePool, data_source, rollout_source, trajectory_source
 from engine.training.trainer import Trainer, parameters_of
 from engine.training.trajectories import Trajectories, record_trajectories
 
@@ -33,6 +34,40 @@ logger = logging.getLogger(__name__)
 
 OnStep = Callable[[StepReport, Trainer], None]
 _DIVERGENCE_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Everything that the rest of a stage's training depends on, as it stood after `step`."""
+
+    step: int
+    rate: float
+    tensors: Mapping[str, np.ndarray]  # of the trainer, and the pool's under pool.*
+
+    def pool(self) -> StatePool:
+        """Return the training states that were in use."""
+        return StatePool(self.tensors["pool.z"], self.tensors["pool.target"], self.tensors.get("pool.labels"))
+
+
+@dataclass(frozen=True)
+class ProgressKeeper:
+    """Where a stage's unfinished training is kept; by default nowhere."""
+
+    keep: Callable[[TrainingProgress], Any] = lambda progress: None
+    recall: Callable[[], TrainingProgress | None] = lambda: None
+
+
+def _save(
+    config: "StageConfig", trainer: Trainer, pool: StatePool, step: int, rate: float
+) -> Any:
+    """Keep the training as it stands; refuse to keep what is not finite, for it is what one falls back to."""
+    tensors = trainer.snapshot()
+    if not all(np.isfinite(value).all() for key, value in tensors.items() if key.startswith("network.")):
+        raise FloatingPointError(f"weights are not finite at step {step}")
+    tensors |= {"pool.z": pool.z, "pool.target": pool.target}
+    if pool.labels is not None:
+        tensors["pool.labels"] = pool.labels
+    return config.progress.keep(TrainingProgress(step, rate, tensors))
 
 
 @dataclass(frozen=True)
@@ -50,6 +85,8 @@ class StageConfig:
     seed_path: tuple[int, ...] = ()
     trajectories: Trajectories | None = None
     start_from_teacher: bool = True
+    progress: ProgressKeeper = field(default_factory=ProgressKeeper)
+    on_diverged: Callable[[str, float], None] | None = None
 
     @classmethod
     def from_any(cls, source: "StageConfig | DistillationStage | Mapping[str, Any]") -> "StageConfig":
@@ -70,7 +107,8 @@ class ProgressiveDistillation:
     """Creates the stages of a reduction and trains them one at a time.
 
     `images` (n, H, W, C) in [-1, 1] with `labels` (n,) are needed only for ``training.states: data``. `on_step` is
-    called every `report_every` steps, `between_steps` after every one; both may raise to stop the training.
+    called every `report_every` steps, `between_steps` after every one with a function that saves a checkpoint; both may
+    raise to stop the training.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -78,7 +116,7 @@ class ProgressiveDistillation:
     images: np.ndarray | None = None
     labels: np.ndarray | None = None
     on_step: OnStep | None = None
-    between_steps: Callable[[], None] | None = None
+    between_steps: Callable[[Callable[[], Any]], None] | None = None
     distillation_stages: list[DistillationStage] = field(default_factory=list)
 
     def create_distillation_stages(
@@ -134,33 +172,43 @@ class ProgressiveDistillation:
             teacher.grid.indices_of(student.grid)
         except ValueError as error:
             raise ConfigError(f"the student's grid is not a subset of its teacher's: {error}.") from error
-        start = parameters_of(teacher.network if config.start_from_teacher else student.network)
+        if config.start_from_teacher:
+            student.network.update(parameters_of(teacher.network))
         source = self._source(teacher, student, config)
-
-        rate = config.learning_rate or self.training.learning_rate
-        for attempt in range(_DIVERGENCE_RETRIES + 1):
-            student.network.update(start)
+        rate, kept = config.learning_rate or self.training.learning_rate, config.progress.recall()
+        rate = kept.rate if kept else rate
+        start = parameters_of(student.network)
+        for attempts_left in reversed(range(_DIVERGENCE_RETRIES + 1)):
             try:
-                self._train(student, source, config, rate)
+                self._train(student, source, config, rate, kept)
+                return student
             except FloatingPointError as error:
-                logger.warning("stage %d diverged at learning rate %g: %s", config.stage_number, rate, error)
-                if attempt == _DIVERGENCE_RETRIES:
-                    student.network.update(start)
+                student.network.update(start)
+                if not attempts_left:
                     raise TrainingError(
                         f"stage {config.stage_number} ({teacher.steps} to {student.steps} steps): {error}, at learning "
                         f"rates down to {rate:g}. Lower training.learning_rate, or check the teacher's samples."
                     ) from error
-                rate /= 4
-            else:
-                break
-        return student
+                # Back to the last good checkpoint, or to the start, at a lower rate: a bounded number of times.
+                kept, rate = config.progress.recall(), rate / 4
+                logger.warning("stage %d: %s; going on at learning rate %g", config.stage_number, error, rate)
+                if config.on_diverged is not None:
+                    config.on_diverged(str(error), rate)
+        raise AssertionError("the loop returns or raises")
 
     def iterations_of(self, stage_number: int) -> int:
         """Return the configured optimiser steps of a stage (1, 2, ...); the last number serves the stages after it."""
         planned = self.training.iterations
         return planned[min(stage_number, len(planned)) - 1]
 
-    def _train(self, student: DiffusionModel, source: PoolSource, config: StageConfig, rate: float) -> None:
+    def _train(
+        self,
+        student: DiffusionModel,
+        source: PoolSource,
+        config: StageConfig,
+        rate: float,
+        kept: "TrainingProgress | None",
+    ) -> None:
         training, seed = self.training, self._seed(config)
         iterations = config.iterations or self.iterations_of(config.stage_number)
         trainer = Trainer(
@@ -170,32 +218,34 @@ class ProgressiveDistillation:
             learning_rate=rate,
             compute_dtype=getattr(mx, self.hardware.compute_dtype),
             is_compiled=self.hardware.compile,
+            snapshot=kept.tensors if kept else None,
         )
-        pool, since, counted = None, monotonic(), 0
-        for step in range(1, iterations + 1):
+        first = kept.step + 1 if kept else 1
+        pool = kept.pool() if kept else None
+        since, counted = monotonic(), 0
+        for step in range(first, iterations + 1):
             renewals, turn = divmod(step - 1, training.refresh_steps)
             if pool is None or turn == 0:
                 pool = source(renewals)
             # The batch follows from the step alone, so a resumed stage draws what it would have drawn.
             loss, norm = trainer.step(pool.batch(training.batch_size, generator(Purpose.ORDER, *seed, 1, step)))
             counted += training.batch_size
+            if step % training.report_every == 0 or step == iterations:
+                report = StepReport(
+                    step=step,
+                    total_steps=iterations,
+                    loss=float(loss.item()),
+                    gradient_norm=float(norm.item()),
+                    learning_rate=trainer.learning_rate,
+                    images_per_second=counted / max(monotonic() - since, 1e-9),
+                )
+                since, counted = monotonic(), 0
+                if not (math.isfinite(report.loss) and math.isfinite(report.gradient_norm)):
+                    raise FloatingPointError(f"the loss is {report.loss} at step {step}")
+                if self.on_step is not None:
+                    self.on_step(report, trainer)
             if self.between_steps is not None:
-                self.between_steps()
-            if step % training.report_every and step != iterations:
-                continue
-            report = StepReport(
-                step=step,
-                total_steps=iterations,
-                loss=float(loss.item()),
-                gradient_norm=float(norm.item()),
-                learning_rate=trainer.learning_rate,
-                images_per_second=counted / max(monotonic() - since, 1e-9),
-            )
-            since, counted = monotonic(), 0
-            if not (math.isfinite(report.loss) and math.isfinite(report.gradient_norm)):
-                raise FloatingPointError(f"the loss is {report.loss} at step {step}")
-            if self.on_step is not None:
-                self.on_step(report, trainer)
+                self.between_steps(partial(_save, config, trainer, pool, step, rate))
         trainer.keep_average()
 
     def _source(self, teacher: DiffusionModel, student: DiffusionModel, config: StageConfig) -> PoolSource:
@@ -219,7 +269,9 @@ class ProgressiveDistillation:
             noise = unit_noise(Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed)
             paths = record_trajectories(teacher, noise, labels, batch_size=batch_size)
         paths = paths.on_subset(paths.grid.indices_of(student.grid))
-        return rollout_source(student, paths, states=states, seed=(*seed, 0), batch_size=batch_size)
+        if training.states == "trajectory":
+            return trajectory_source(paths, states=states, seed=(*seed, 0))
+        return rollout_source(student, teacher, paths, states=states, seed=(*seed, 0), batch_size=batch_size)
 
     def _seed(self, config: StageConfig) -> tuple[int, ...]:
         return (self.training.seed, *(config.seed_path or (config.stage_number,)))

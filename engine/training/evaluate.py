@@ -1,6 +1,7 @@
 """Measuring a sampler against the original teacher: quality on a fixed noise set, anchors, time and memory."""
 
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -40,11 +41,24 @@ def sample_all(
     return out
 
 
+def sample_teacher(
+    teacher: DiffusionModel, noise_set: NoiseSet, *, batch_size: int, on_progress: OnProgress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the teacher's samples from a set's noise and from its fresh noise, both (n, H, W, C)."""
+    count, labels = len(noise_set.noise), noise_set.labels
+
+    def from_noise(noise: np.ndarray, done_before: int) -> np.ndarray:
+        report = on_progress and (lambda done, _: on_progress(done_before + done, 2 * count))
+        return sample_all(teacher, noise, labels, batch_size=batch_size, on_progress=report)
+
+    return from_noise(noise_set.noise, 0), from_noise(noise_set.other_noise, count)
+
+
 @dataclass
 class Evaluator:
     """Scores samplers against one teacher on one noise set; the teacher's own samples are made once.
 
-    `looks` counts how often a student was scored here: the more looks, the less a bound is worth.
+    `looks` counts, by the name of the set, how often a sampler was scored: the more looks, the less a bound is worth.
     """
 
     noise_set: NoiseSet
@@ -52,7 +66,7 @@ class Evaluator:
     teacher_samples: np.ndarray  # (n, H, W, C)
     other_samples: np.ndarray  # (n, H, W, C), fresh noise under the same conditions
     scorer: QualityScorer
-    looks: int = 0
+    looks: Counter[str]
 
     @classmethod
     def against(
@@ -69,20 +83,7 @@ class Evaluator:
 
         None fits them on this set's own fresh-noise samples, for a set that has no predecessor.
         """
-        count, labels = len(noise_set.noise), noise_set.labels
-
-        def report(done: int, _: int, offset: int = 0) -> None:
-            if on_progress is not None:
-                on_progress(offset + done, 2 * count)
-
-        own = sample_all(teacher, noise_set.noise, labels, batch_size=batch_size, on_progress=report)
-        other = sample_all(
-            teacher,
-            noise_set.other_noise,
-            labels,
-            batch_size=batch_size,
-            on_progress=lambda done, total: report(done, total, count),
-        )
+        own, other = sample_teacher(teacher, noise_set, batch_size=batch_size, on_progress=on_progress)
         return cls.from_samples(noise_set, own, other, components, batch_size=batch_size, resamples=resamples)
 
     @classmethod
@@ -95,6 +96,7 @@ class Evaluator:
         *,
         batch_size: int,
         resamples: int,
+        looks: Counter[str] | None = None,
     ) -> "Evaluator":
         """Return an evaluator over teacher samples made before."""
         count = len(teacher_samples)
@@ -102,7 +104,8 @@ class Evaluator:
         scorer = QualityScorer(
             to_unit_range(teacher_samples), to_unit_range(other_samples), components, resamples=resamples
         )
-        return cls(noise_set, batch_size, teacher_samples, other_samples, scorer)
+        looks = Counter() if looks is None else looks
+        return cls(noise_set, batch_size, teacher_samples, other_samples, scorer, looks)
 
     def components_for(self, scored_count: int) -> Components:
         """Return principal directions of this set's teacher samples, for a set of `scored_count` that is scored later."""
@@ -110,20 +113,34 @@ class Evaluator:
         return Components.fit(to_unit_range(both), scored_count)
 
     def samples_of(
-        self, model: DiffusionModel, grid: Grid | None = None, solver: Solver | None = None
+        self,
+        model: DiffusionModel,
+        grid: Grid | None = None,
+        solver: Solver | None = None,
+        on_progress: OnProgress | None = None,
     ) -> np.ndarray:
         """Return the model's samples on this noise set."""
-        noise_set = self.noise_set
         return sample_all(
-            model, noise_set.noise, noise_set.labels, batch_size=self.batch_size, grid=grid, solver=solver
+            model,
+            self.noise_set.noise,
+            self.noise_set.labels,
+            batch_size=self.batch_size,
+            grid=grid,
+            solver=solver,
+            on_progress=on_progress,
         )
 
     def quality_of(
-        self, model: DiffusionModel, grid: Grid | None = None, solver: Solver | None = None
+        self,
+        model: DiffusionModel,
+        grid: Grid | None = None,
+        solver: Solver | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Quality:
         """Return the quality of `model` on `grid`, by default its own."""
-        self.looks += 1
-        return self.quality_of_samples(self.samples_of(model, grid, solver))
+        samples = self.samples_of(model, grid, solver, on_progress)
+        self.looks[self.noise_set.name] += 1
+        return self.quality_of_samples(samples)
 
     def quality_of_samples(self, samples: np.ndarray) -> Quality:
         """Return the quality of samples (n, H, W, C) in [-1, 1] made from this set's noise."""

@@ -5,11 +5,12 @@ when the first look passes.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.models.diffusion import DiffusionModel
 from engine.records import Quality
-from engine.training.evaluate import Evaluator
+from engine.training.evaluate import Evaluator, OnProgress
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,21 @@ class Verdict:
     reason: str
 
 
-def judge(student: DiffusionModel, select: Evaluator, final: Evaluator, threshold: float) -> Verdict:
+def judge(
+    student: DiffusionModel,
+    select: Evaluator,
+    final: Callable[[], Evaluator],
+    threshold: float,
+    on_progress: OnProgress | None = None,
+) -> Verdict:
     """Return the verdict on `student` against the original teacher.
 
-    Passes if the one-sided 95 % lower bound of its score on the final noise reaches `threshold`.
+    `final` is called only if the first look passes. Passes if the one-sided 95 % lower bound of its score on the final noise reaches `threshold`.
     """
-    early = select.quality_of(student)
+    early = select.quality_of(student, on_progress=on_progress)
     if early.score < threshold:
         return Verdict(early, None, False, f"score {early.score:.4f} on the select noise is below {threshold:g}")
-    quality = final.quality_of(student)
+    quality = final().quality_of(student, on_progress=on_progress)
     if not quality.is_conclusive:
         return Verdict(early, quality, False, f"{quality.samples} samples are too few for a verdict")
     if quality.lower_bound < threshold:

@@ -16,6 +16,7 @@ FEWEST_FOR_DISTRIBUTION = 64
 _BLOCKS = 8  # of the jackknife
 _ONE_SIDED_95 = 1.645
 _VARIANCE_FLOOR = 0.05  # share of the teacher's variance below which another seed's distance is not taken
+_ROUNDING = 1e-12  # share of the energy below which a variance is float32 noise
 _EMPTY_BAND = 1e-8  # share of the teacher's total variance below which a band carries nothing
 
 
@@ -65,7 +66,8 @@ class QualityScorer:
         self._components = components
         bands = laplacian_bands(teacher)
         variances = np.array([band.reshape(self.count, -1).var(0).sum() for band in bands])
-        if variances.sum() <= 0:
+        # Equal pictures have a variance of rounding errors, not of 0.
+        if variances.sum() <= _ROUNDING * sum(_squares(band).mean() for band in bands):
             raise UndefinedScoreError("the teacher's samples are all the same picture; there is nothing to score")
         self._kept = [i for i, v in enumerate(variances) if v > _EMPTY_BAND * variances.sum()]
         others = laplacian_bands(other_seed)

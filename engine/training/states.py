@@ -1,12 +1,12 @@
 """Training states and their targets: where a student of a grid is, and the clean estimate it must give there.
 
-Two sources, chosen by `training.states`:
+Three sources, chosen by `training.states`; docs/method.md has the figures that chose the default:
 
-* rollout: the student's own samples, from noise; each state's target lands on the teacher's cached path (as SFD, Zhou
-  et al. 2024). Needs no data and trains only states that are really visited.
-* data: noised images; the target is where the teacher's own steps from that state land (Salimans & Ho 2022).
+* trajectory: the teacher's own states along its cached paths. Needs no data and no further network evaluation.
+* rollout: the student's own samples, so that it learns where it really goes; the teacher steps on from there.
+* data: noised images; the teacher steps on from there (Salimans & Ho 2022).
 
-Both make a pool of states of the same form, renewed every `refresh_steps` optimiser steps.
+All make a pool of states of the same form, renewed every `refresh_steps` optimiser steps.
 """
 
 from collections.abc import Callable
@@ -59,38 +59,63 @@ PoolSource = Callable[[int], StatePool]  # (how many times the pool was renewed 
 
 
 def rollout_source(
-    student: DiffusionModel, trajectories: Trajectories, *, states: int, seed: tuple[int, ...], batch_size: int
+    student: DiffusionModel,
+    teacher: DiffusionModel,
+    trajectories: Trajectories,
+    *,
+    states: int,
+    seed: tuple[int, ...],
+    batch_size: int,
 ) -> PoolSource:
-    """Return a source that rolls `student` from cached noise and aims every state at the teacher's path.
+    """Return a source that rolls `student` from the noise of `trajectories` and lets `teacher` step on from its states.
 
-    `trajectories` are the teacher's on the student's grid; `states` is the size of a pool, all points together. The
-    student's weights at the time of the call are used, and nothing is learned through the rollout.
+    The student's weights at the time of the call are used, and nothing is learned through the rollout. The target is
+    the teacher's own landing from the state that the student reached, not the teacher's cached path: aiming every state
+    back at that path asks each step to undo all drift before it, which runs away (docs/method.md has the figures).
     """
     grid = student.grid
+    indices = [*teacher.grid.indices_of(grid), teacher.grid.steps]
     paths = min(trajectories.count, max(1, -(-states // grid.steps)))
-    levels = list(zip(grid.alphas, grid.sigmas, strict=True))
 
     def renew(renewals: int) -> StatePool:
         chosen = generator(Purpose.ORDER, *seed, renewals).permutation(trajectories.count)[:paths]
-        teacher = trajectories.states[chosen]  # (P, K + 1, H, W, C)
+        noise = trajectories.states[chosen, 0] / grid.start_scale
         labels = None if trajectories.labels is None else trajectories.labels[chosen]
-        visited = np.empty((grid.steps, *teacher.shape[:1], *teacher.shape[2:]), np.float32)
+        visited = np.empty((grid.steps, *noise.shape), np.float32)
+        visited[0] = trajectories.states[chosen, 0]
+        target = np.empty_like(visited)
         for start in range(0, paths, batch_size):
             part = slice(start, start + batch_size)
-            visited[0, part] = teacher[part, 0]
 
             def keep(i: int, z: mx.array, x0: mx.array, part: slice = part) -> None:
                 if i + 1 < grid.steps:
                     visited[i + 1, part] = np.array(z)
 
             condition = condition_of(None if labels is None else labels[part])
-            student.sample(mx.array(teacher[part, 0] / grid.start_scale), condition, on_step=keep)
-        target = np.empty_like(visited)
-        for i in range(grid.steps):
-            target[i] = np.array(
-                landing_x0(mx.array(visited[i]), mx.array(teacher[:, i + 1]), *levels[i], *levels[i + 1])
-            )
+            student.sample(mx.array(noise[part]), condition, on_step=keep)
+            for k in range(grid.steps):
+                target[k, part] = _teacher_target(teacher, visited[k, part], indices[k], indices[k + 1], condition)
         return StatePool(visited, target, _for_every_point(labels, grid.steps))
+
+    return renew
+
+
+def trajectory_source(trajectories: Trajectories, *, states: int, seed: tuple[int, ...]) -> PoolSource:
+    """Return a source of the teacher's own states along its cached paths, with the targets that the cache implies.
+
+    `trajectories` are the teacher's on the student's grid. Costs no network evaluation at all.
+    """
+    points = trajectories.grid.steps
+    paths = min(trajectories.count, max(1, -(-states // points)))
+
+    def renew(renewals: int) -> StatePool:
+        chosen = generator(Purpose.ORDER, *seed, renewals).permutation(trajectories.count)[:paths]
+        labels = None if trajectories.labels is None else trajectories.labels[chosen]
+        return StatePool(
+            trajectories.states[chosen, :points].swapaxes(0, 1),
+            trajectories.x0[chosen].swapaxes(0, 1),
+            _for_every_point(labels, points),
+        )
 
     return renew
 

@@ -4,14 +4,14 @@ Knows batches, weights and a learning rate. Not where batches come from (`states
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from engine.diffusion.noise import x0_and_eps
 from engine.models.diffusion import DiffusionModel
@@ -34,6 +34,7 @@ class Trainer:
         learning_rate: float,
         compute_dtype: mx.Dtype = mx.float32,
         is_compiled: bool = True,
+        snapshot: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.student, self.settings, self.iterations = student, settings, iterations
         self._compute_dtype = compute_dtype
@@ -48,6 +49,8 @@ class Trainer:
         rate = optim.join_schedules([rising, falling], [warmup]) if warmup else falling
         self._optimizer = optim.AdamW(rate, weight_decay=settings.weight_decay, bias_correction=True)
         self._optimizer.init(network.trainable_parameters())
+        if snapshot is not None:
+            self._restore(snapshot)  # before the step is built, which captures these arrays
 
         # Levels of each point of the grid, looked up inside the step so that its shapes never change.
         weights = loss_weights(grid, settings.loss_weight, settings.max_loss_weight)
@@ -65,6 +68,27 @@ class Trainer:
         loss, norm = self._step(batch.z, batch.target, batch.point, condition, *self._tables)
         mx.eval(self.state, loss, norm)
         return loss, norm
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Return everything that the next steps depend on: weights, their average, the optimizer's moments and count."""
+        trees = {
+            "network": self._network.parameters(),
+            "average": self._average.parameters(),
+            "optimizer": self._optimizer.state,
+        }
+        return {
+            f"{name}.{key}": np.array(value) for name, tree in trees.items() for key, value in tree_flatten(tree)
+        }
+
+    def _restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        trees: dict[str, list[tuple[str, mx.array]]] = {"network": [], "average": [], "optimizer": []}
+        for key, value in snapshot.items():
+            name, _, rest = key.partition(".")
+            if name in trees:
+                trees[name].append((rest, mx.array(value)))
+        self._network.load_weights(trees["network"])
+        self._average.load_weights(trees["average"])
+        self._optimizer.state = tree_unflatten(trees["optimizer"])  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def learning_rate(self) -> float:

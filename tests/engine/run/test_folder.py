@@ -1,4 +1,4 @@
-"""A run folder is there whole or not at all, and nothing is left behind by one that could not be."""
+"""A run folder is there whole or not at all, and one that could not be leaves nothing."""
 
 import os
 import re

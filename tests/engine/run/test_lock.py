@@ -126,11 +126,12 @@ def test_runs_train_one_at_a_time_in_the_order_they_came(tmp_path: Path, spawn: 
 
 
 def test_killed_ones_leave_the_queue_by_themselves(tmp_path: Path, spawn: Spawn) -> None:
-    trainer, waiter, last = (spawn(WAITER, tmp_path, name) for name in ("trains", "waits", "last"))
-    assert line_of(trainer) == "joined"
+    processes = []
+    for name in ("trains", "waits", "last"):
+        processes.append(spawn(WAITER, tmp_path, name))
+        assert line_of(processes[-1]) == "joined"
+    trainer, waiter, last = processes
     assert line_of(trainer) == "mine"
-    for process in (waiter, last):
-        assert line_of(process) == "joined"
     waiter.kill()
     waiter.wait()
     trainer.kill()

@@ -29,9 +29,9 @@ ENGINE = """
     run = RunFolder.open(pathlib.Path(sys.argv[1]))
     with run.own(), JournalWriter(run.journal_path) as journal:
         journal.begin_engine()
-        for line in ["ready", *sys.stdin]:
-            if line != "ready":
-                exec(line)
+        print("done", flush=True)
+        for line in sys.stdin:
+            exec(line)
             print("done", flush=True)
 """
 STARTED = 'journal.emit(RunStarted(pid=1, host="h", device="cpu"))'
@@ -81,6 +81,7 @@ def test_a_run_with_an_engine_at_work_is_running_and_tells_its_step(
 ) -> None:
     engine.do(STARTED)
     engine.do('journal.record_metrics(7, {"loss": 1.0})')
+    engine.do("journal.heartbeat()")
     status = run.status()
     assert (status.state, status.pid, status.step) == (RunState.RUNNING, engine.process.pid, 7)
     assert status.progress_age_seconds is not None
@@ -197,7 +198,7 @@ def test_a_wall_clock_that_jumps_changes_no_state(
 
 
 def test_a_new_holder_of_the_lock_is_not_judged_by_its_forerunner_s_ages(run: RunFolder) -> None:
-    """After a reboot the clock of the ages starts again; until the new worker writes, all is old."""
+    """After a reboot the ages' clock starts again; until the new worker writes, all is old."""
     with JournalWriter(run.journal_path) as journal:
         journal.begin_engine()
         journal.emit(RunStarted(pid=1, host="h", device="cpu"))

@@ -1,0 +1,110 @@
+"""What the engine's tests share: tiny models with random weights, a teacher in closed form, eager MLX."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+
+from engine import hardware
+from engine.diffusion.grid import Grid, spaced_grid
+from engine.diffusion.noise import NoiseSchedule, betas
+from engine.models.diffusion import DiffusionModel
+from engine.models.unet import UNet2DConfig, UNet2DModel
+
+MEAN, SPREAD = 0.3, 0.5  # of the Gaussian that the closed-form teacher knows
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Run without mx.compile: tiny functions are compiled longer than they run."""
+    mx.disable_compile()
+    yield
+    if hardware.can_compile():
+        mx.enable_compile()
+
+
+@pytest.fixture(scope="session")
+def linear_schedule() -> NoiseSchedule:
+    """The schedule of Ho et al. 2020."""
+    return NoiseSchedule.from_betas(betas("linear", 1000, 1e-4, 0.02))
+
+
+@pytest.fixture(scope="session")
+def make_model(linear_schedule: NoiseSchedule) -> Callable[..., DiffusionModel]:
+    """Build a tiny UNet with random weights as a DiffusionModel; the same arguments give the same one."""
+
+    def make(
+        *, steps: int = 16, class_count: int | None = 3, size: int = 4, channels: int = 8, seed: int = 0, **changes: Any
+    ) -> DiffusionModel:
+        config = {
+            "sample_size": size,
+            "in_channels": 1,
+            "out_channels": 1,
+            "block_out_channels": [channels],
+            "layers_per_block": 1,
+            "down_block_types": ["DownBlock2D"],
+            "up_block_types": ["UpBlock2D"],
+            "norm_num_groups": 2,
+            "num_class_embeds": class_count,
+        }
+        mx.random.seed(seed)
+        network = UNet2DModel(UNet2DConfig.from_dict(config, source="test"))
+        schedule = changes.pop("schedule", linear_schedule)
+        settings = {"prediction_type": "v_prediction", "sample_shape": (size, size, 1), "class_count": class_count}
+        grid = changes.pop("grid", None) or spaced_grid(schedule, "trailing", steps)
+        return DiffusionModel(network, schedule, grid, **(settings | changes))
+
+    return make
+
+
+class GaussianNetwork(nn.Module):
+    """The exact prediction for data that is Gaussian, N(MEAN, SPREAD**2) in every pixel, times a trainable `gain`.
+
+    With gain 1 its probability flow is known in closed form: z keeps its quantile.
+    """
+
+    def __init__(self, schedule: NoiseSchedule, kind: str) -> None:
+        super().__init__()
+        self.gain = mx.ones((1,))
+        self._table, self._kind = schedule, kind
+
+    def __call__(self, z: mx.array, t: mx.array, condition: dict[str, mx.array]) -> mx.array:
+        """Return the prediction of the kind asked for at z (B, H, W, C) and t (B,)."""
+        alpha, sigma = (
+            mx.array(level.astype(np.float32)).reshape(-1, 1, 1, 1) for level in self._table.levels(np.array(t))
+        )
+        gain = SPREAD**2 * alpha / (alpha**2 * SPREAD**2 + sigma**2)
+        x0 = MEAN + gain * (z - alpha * MEAN)
+        eps = (z - alpha * x0) / mx.maximum(sigma, 1e-12)
+        kinds = {"sample": x0, "epsilon": eps, "v_prediction": alpha * eps - sigma * x0}
+        return self.gain * kinds[self._kind]
+
+
+@pytest.fixture(scope="session")
+def gaussian_model(linear_schedule: NoiseSchedule) -> Callable[..., DiffusionModel]:
+    """Build a teacher that knows its data in closed form: fast, and with paths that bend."""
+
+    def make(
+        *, steps: int = 32, size: int = 4, schedule: NoiseSchedule = linear_schedule, grid: Grid | None = None, **changes: Any
+    ) -> DiffusionModel:
+        kind = changes.pop("prediction_type", "v_prediction")
+        grid = grid or spaced_grid(schedule, "trailing", steps)
+        return DiffusionModel(
+            GaussianNetwork(schedule, kind),
+            schedule,
+            grid,
+            prediction_type=kind,
+            sample_shape=(size, size, 1),
+            **changes,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def unit_normal() -> Callable[..., np.ndarray]:
+    """Draw float32 noise of a shape from a seed."""
+    return lambda *shape, seed=0: np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
