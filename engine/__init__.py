@@ -1,7 +1,7 @@
 """diffopt's engine: fewer sampling steps for diffusion models, at a measured quality. The face; names load lazily.
 
-    from engine import AdaptiveDiffusionOptimizer, DiffusionOptimizationConfig
-    result = AdaptiveDiffusionOptimizer(DiffusionOptimizationConfig(model_path="bundled:digits")).optimize_diffusion_model()
+from engine import AdaptiveDiffusionOptimizer, DiffusionOptimizationConfig
+result = AdaptiveDiffusionOptimizer(DiffusionOptimizationConfig(model_path="bundled:digits")).optimize_diffusion_model()
 """
 
 from importlib import import_module

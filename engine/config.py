@@ -55,13 +55,16 @@ class DiffusionOptimizationConfig:
         min_length=1,
         json_schema_extra={"unit": ""},
     )
-    optimization_stages: int = setting(3, "distillation stages from the original steps to target_steps", ge=1, le=10)
+    optimization_stages: int = setting(
+        3, "distillation stages from the original steps to target_steps", ge=1, le=10
+    )
     target_steps: int = setting(4, "sampling steps wanted", unit="steps", ge=1, le=999)
     quality_threshold: float = setting(
         0.95, "lower bound of quality_score that a student must reach, above 0 up to 1", gt=0, le=1
     )
     apple_silicon_optimization: bool = setting(
-        True, "use the hardware section (compiled steps, types, quantised teacher); false runs plain and eager"
+        True,
+        "use the hardware section (compiled steps, types, quantised teacher); false runs plain and eager",
     )
     original: OriginalSettings = Field(default_factory=OriginalSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
@@ -99,7 +102,9 @@ class DiffusionOptimizationConfig:
             )
         if self.training.states == "data":
             if self.data.images is None:
-                raise ValueError("training.states is data but data.images is null; name a folder of images")
+                raise ValueError(
+                    "training.states is data but data.images is null; name a folder of images"
+                )
             if self.original.sampler != "ddim":
                 raise ValueError(
                     f"training.states is data but original.sampler is {self.original.sampler}; a multistep solver has "
@@ -130,7 +135,11 @@ def even_ratio_steps(original: int, target: int, stages: int) -> list[int]:
 def recipe_names() -> list[str]:
     """Return the names of the bundled recipes."""
     folder = resources.files("engine") / "assets" / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    )
 
 
 def load_config(source: str | Path, overrides: Iterable[str] = ()) -> DiffusionOptimizationConfig:
@@ -142,13 +151,17 @@ def load_config(source: str | Path, overrides: Iterable[str] = ()) -> DiffusionO
     return parse_config(text, name, overrides)
 
 
-def parse_config(text: str, name: str, overrides: Iterable[str] = ()) -> DiffusionOptimizationConfig:
+def parse_config(
+    text: str, name: str, overrides: Iterable[str] = ()
+) -> DiffusionOptimizationConfig:
     """Return the settings written in `text` (YAML); `name` stands for it in errors."""
     content = _parse_yaml(text, name)
     if content is None:
         content = {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{name}: found {type(content).__name__}, wanted settings as 'key: value' lines.")
+        raise ConfigError(
+            f"{name}: found {type(content).__name__}, wanted settings as 'key: value' lines."
+        )
     for override in overrides:
         _apply_override(content, override)
     return config_from_dict(content, name)
@@ -163,11 +176,15 @@ def config_from_dict(content: Mapping[str, Any], name: str) -> DiffusionOptimiza
             continue
         body = values[key] if values[key] is not None else {}
         if not isinstance(body, Mapping):
-            raise ConfigError(f"{name}: {key} is {body!r}; wanted a section of 'key: value' lines below it.")
+            raise ConfigError(
+                f"{name}: {key} is {body!r}; wanted a section of 'key: value' lines below it."
+            )
         _refuse_unknown(body, section, f"{key}.", name)
         values[key] = _built(section, body, f"{key}.", name)
     if "model_path" not in values:
-        raise ConfigError(f"{name}: model_path is missing; name the diffusers folder of the original model.")
+        raise ConfigError(
+            f"{name}: model_path is missing; name the diffusers folder of the original model."
+        )
     return _built(DiffusionOptimizationConfig, values, "", name)
 
 
@@ -225,7 +242,9 @@ def _parse_yaml(text: str, name: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be read"
-        raise ConfigError(f"{name}:{where}: not valid YAML: {problem}. Check the indentation and colons there.") from error
+        raise ConfigError(
+            f"{name}:{where}: not valid YAML: {problem}. Check the indentation and colons there."
+        ) from error
 
 
 def _read_source(source: str | Path) -> tuple[str, str]:
@@ -237,7 +256,9 @@ def _read_source(source: str | Path) -> tuple[str, str]:
         return path.read_text(encoding="utf-8"), str(path)
     except FileNotFoundError as error:
         names = ", ".join(recipe_names())
-        raise ConfigError(f"{path}: no such file, and no recipe of that name; the recipes are {names}.") from error
+        raise ConfigError(
+            f"{path}: no such file, and no recipe of that name; the recipes are {names}."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a text file: {error}.") from error
 
@@ -245,7 +266,9 @@ def _read_source(source: str | Path) -> tuple[str, str]:
 def _apply_override(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {override}: wanted KEY=VALUE, for example --set training.batch_size=128.")
+        raise ConfigError(
+            f"--set {override}: wanted KEY=VALUE, for example --set training.batch_size=128."
+        )
     *parents, last = key.strip().split(".")
     place = content
     for parent in parents:
@@ -260,11 +283,17 @@ def _refuse_unknown(content: Mapping[str, Any], section: type, prefix: str, name
     known = [field.name for field in fields(section)] if is_dataclass(section) else []
     for key in content:
         if key not in known:
-            everywhere = {f"{s}.{field.name}" for s, kind in SECTIONS.items() for field in fields(kind)} | set(known)
+            everywhere = {
+                f"{s}.{field.name}" for s, kind in SECTIONS.items() for field in fields(kind)
+            } | set(known)
             # A key that exists in another section is the likelier slip than a misspelling.
             elsewhere = [full for full in sorted(everywhere) if full.split(".")[-1] == str(key)]
             near = elsewhere or difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0] if elsewhere else prefix + near[0]}?" if near else f"known are {', '.join(known)}."
+            hint = (
+                f"did you mean {near[0] if elsewhere else prefix + near[0]}?"
+                if near
+                else f"known are {', '.join(known)}."
+            )
             raise ConfigError(f"{name}: unknown key {prefix}{key}; {hint}")
 
 
@@ -297,5 +326,9 @@ def _described(info: FieldInfo) -> str:
 
 
 def _dumped(key: str, value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+    text = (
+        yaml.safe_dump(value, default_flow_style=True, width=1000)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )
     return f"{key}: {text}"

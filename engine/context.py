@@ -14,7 +14,13 @@ from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel
 from engine.records import Quality, StageReport
-from engine.run.events import CheckpointSaved, Evaluated, PhaseFinished, PhaseProgressed, PhaseStarted
+from engine.run.events import (
+    CheckpointSaved,
+    Evaluated,
+    PhaseFinished,
+    PhaseProgressed,
+    PhaseStarted,
+)
 from engine.settings import HardwareSettings
 from engine.training.evaluate import Evaluator, sample_teacher
 from engine.training.noise_sets import NoiseSet, Purpose, balanced_labels, unit_noise
@@ -47,7 +53,9 @@ class RunContext:
         return self.original.model
 
     @contextmanager
-    def phase(self, name: str, *, stage: int | None = None, unit: str = "samples") -> Iterator[Progress]:
+    def phase(
+        self, name: str, *, stage: int | None = None, unit: str = "samples"
+    ) -> Iterator[Progress]:
         """Announce a phase; yield a progress callback ``(done, total)`` that is safe to call as often as one likes."""
         started, last = monotonic(), 0.0
         self.hooks.emit(PhaseStarted(phase=name, stage=stage, unit=unit))
@@ -60,12 +68,16 @@ class RunContext:
                 return
             last = now
             eta = (now - started) / done * (total - done) if done else None
-            self.hooks.emit(PhaseProgressed(phase=name, done=done, total=total, stage=stage, eta_seconds=eta))
+            self.hooks.emit(
+                PhaseProgressed(phase=name, done=done, total=total, stage=stage, eta_seconds=eta)
+            )
 
         yield progress
         self.hooks.emit(PhaseFinished(phase=name, seconds=monotonic() - started, stage=stage))
 
-    def remembered(self, name: str, compute: Callable[[], Record], *, stage: int | None = None) -> Record:
+    def remembered(
+        self, name: str, compute: Callable[[], Record], *, stage: int | None = None
+    ) -> Record:
         """Return the record of a finished piece of work, doing the work if it was not done before."""
         record = self.recall(name)
         if record is None:
@@ -77,7 +89,9 @@ class RunContext:
         """Return a kept record; the evaluators' counts of looks come back with it."""
         record = self.hooks.memory.recall(name)
         if record is not None:
-            self.looks |= Counter(record.facts["looks"])  # the larger of both, in the Counter that evaluators share
+            self.looks |= Counter(
+                record.facts["looks"]
+            )  # the larger of both, in the Counter that evaluators share
         return record
 
     def keep(
@@ -102,7 +116,9 @@ class RunContext:
         labels = balanced_labels(training.trajectories, teacher.class_count)
 
         def record() -> Record:
-            noise = unit_noise(Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed)
+            noise = unit_noise(
+                Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed
+            )
             with self.phase("cache", stage=stage) as progress:
                 paths = record_trajectories(
                     self.as_teacher(teacher),
@@ -145,7 +161,9 @@ class RunContext:
 
         def record() -> Record:
             with self.phase("evaluate") as progress:
-                own, other = sample_teacher(self.base_model, noise_set, batch_size=batch_size, on_progress=progress)
+                own, other = sample_teacher(
+                    self.base_model, noise_set, batch_size=batch_size, on_progress=progress
+                )
             return Record({"own": own, "other": other})
 
         tensors = self.remembered(f"{noise_set.name}-samples", record).tensors

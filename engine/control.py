@@ -12,7 +12,15 @@ from types import FrameType
 from typing import TypeVar
 
 from engine.errors import Cancelled, DiffoptError
-from engine.run import Command, CommandKind, DiskFull, JournalFull, JournalWriter, RunFolder, free_bytes
+from engine.run import (
+    Command,
+    CommandKind,
+    DiskFull,
+    JournalFull,
+    JournalWriter,
+    RunFolder,
+    free_bytes,
+)
 from engine.run.events import CheckpointSaved, Continued, DiskLow, Event, Paused
 
 Save = Callable[[], "CheckpointSaved | None"]
@@ -49,7 +57,9 @@ class RetryStage(Interruption):  # noqa: N818
 class Control:
     """Listens for one run. Lives on the thread that works; only the signal handler comes from elsewhere."""
 
-    def __init__(self, run: RunFolder, journal: JournalWriter, *, checkpoint_seconds: float) -> None:
+    def __init__(
+        self, run: RunFolder, journal: JournalWriter, *, checkpoint_seconds: float
+    ) -> None:
         self.run, self.journal = run, journal
         self.step = journal.last_step or 0
         self._checkpoint_seconds = checkpoint_seconds
@@ -181,7 +191,11 @@ class Control:
         while True:
             if not said:
                 said = self._try_to_say(
-                    DiskLow(path=str(self.run.path), free_bytes=free_bytes(self.run.path), needed_bytes=needed),
+                    DiskLow(
+                        path=str(self.run.path),
+                        free_bytes=free_bytes(self.run.path),
+                        needed_bytes=needed,
+                    ),
                     Paused(step=self.step, reason=f"the disk is full: {why}"),
                 )
             time.sleep(_POLL_SECONDS)

@@ -32,7 +32,9 @@ _SOFTWARE = ("mlx", "numpy", "safetensors")
 _DPM_BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 
-def export_student(student: DiffusionModel, original: LoadedModel, folder: Path, facts: dict[str, Any]) -> Path:
+def export_student(
+    student: DiffusionModel, original: LoadedModel, folder: Path, facts: dict[str, Any]
+) -> Path:
     """Write `student` to `folder` (replaced whole or not at all) and return it.
 
     `facts` go into the manifest and the card: what is known of the run (score, bound, original steps...).
@@ -71,7 +73,11 @@ def model_card(student: DiffusionModel, scheduler_class: str, facts: dict[str, A
         "",
         "| measured against the original | value |",
         "|---|---|",
-        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items() if isinstance(value, int | float)),
+        *(
+            f"| {key.replace('_', ' ')} | {value} |"
+            for key, value in facts.items()
+            if isinstance(value, int | float)
+        ),
         "",
         f"The licence is that of the original model. Hashes, levels and software: `{MANIFEST}`.",
     ]
@@ -103,10 +109,20 @@ images = pipeline(batch_size=4, num_inference_steps={steps}).images"""
 def _listed_timesteps(student: DiffusionModel, original: LoadedModel) -> dict[str, Any]:
     """Return a scheduler config of order 1 that carries the student's timesteps as an extra key."""
     source = original.checkpoint.scheduler_config
-    kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
+    kept = (
+        "num_train_timesteps",
+        "beta_start",
+        "beta_end",
+        "beta_schedule",
+        "trained_betas",
+        "rescale_betas_zero_snr",
+    )
     config: dict[str, Any] = {"_class_name": "DPMSolverMultistepScheduler"}
     config |= {key: source[key] for key in kept if source.get(key) is not None}
-    if config.get("beta_schedule", "linear") not in _DPM_BETA_SCHEDULES and "trained_betas" not in config:
+    if (
+        config.get("beta_schedule", "linear") not in _DPM_BETA_SCHEDULES
+        and "trained_betas" not in config
+    ):
         config["trained_betas"] = _betas_between(student.schedule.alphas_cumprod)
         config.pop("rescale_betas_zero_snr", None)
     ends_clean = student.schedule.final_alpha_cumprod == 1.0
@@ -148,7 +164,9 @@ def _betas_between(alphas_cumprod: np.ndarray) -> list[float]:
     return (1 - alphas_cumprod / before).tolist()
 
 
-def _with_time_table(student: DiffusionModel, original: LoadedModel) -> tuple[UNet2DModel, dict[str, Any]]:
+def _with_time_table(
+    student: DiffusionModel, original: LoadedModel
+) -> tuple[UNet2DModel, dict[str, Any]]:
     """Return the network with a learned time table of one row for each timestep of `_own_schedule`, and its config."""
     timesteps = list(student.grid.timesteps[::-1])
     if student.schedule.final_alpha_cumprod != 1.0:
@@ -159,7 +177,9 @@ def _with_time_table(student: DiffusionModel, original: LoadedModel) -> tuple[UN
     config = dict(original.checkpoint.network_config)
     config |= {"time_embedding_type": "learned", "num_train_timesteps": len(timesteps)}
     network = UNet2DModel(UNet2DConfig.from_dict(config, source="the student's config.json"))
-    weights = dict(tree_flatten(student.network.parameters())) | {"time_proj.weight": rows.astype(mx.float32)}
+    weights = dict(tree_flatten(student.network.parameters())) | {
+        "time_proj.weight": rows.astype(mx.float32)
+    }
     network.load_weights(list(weights.items()))
     return network, config
 
@@ -170,13 +190,18 @@ def _needs_labels(original: LoadedModel) -> bool:
 
 
 def _model_index(original: LoadedModel, scheduler_class: str) -> dict[str, Any]:
-    index = {"_class_name": "DDIMPipeline", "unet": ["diffusers", "UNet2DModel"]} | original.checkpoint.model_index
+    index = {
+        "_class_name": "DDIMPipeline",
+        "unet": ["diffusers", "UNet2DModel"],
+    } | original.checkpoint.model_index
     if scheduler_class == "DDIMScheduler":
         index["_class_name"] = "DDIMPipeline"
     return index | {"scheduler": ["diffusers", scheduler_class]}
 
 
-def _manifest(student: DiffusionModel, original: LoadedModel, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def _manifest(
+    student: DiffusionModel, original: LoadedModel, folder: Path, facts: dict[str, Any]
+) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "format": 1,
@@ -191,9 +216,11 @@ def _manifest(student: DiffusionModel, original: LoadedModel, folder: Path, fact
         "certified": "not certified",
         "base_weights_sha256": original.checkpoint.weights_sha256,
         "sha256": {
-            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
         },
-        "software": {"python": platform.python_version()} | {name: _version(name) for name in _SOFTWARE},
+        "software": {"python": platform.python_version()}
+        | {name: _version(name) for name in _SOFTWARE},
         **facts,
     }
 

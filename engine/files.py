@@ -49,7 +49,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The suffix is kept, so that libraries which look at it (Pillow, matplotlib) write the right format.
     """
-    temporary = temporary_name(path).with_name(f".{path.stem}{TEMPORARY_MARK}{os.getpid()}{path.suffix}")
+    temporary = temporary_name(path).with_name(
+        f".{path.stem}{TEMPORARY_MARK}{os.getpid()}{path.suffix}"
+    )
     try:
         yield temporary
         sync_path(temporary)

@@ -73,7 +73,9 @@ class Memory:
                 metadata = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys() if key != "empty"}  # noqa: SIM118
             facts = metadata["facts"]
-            is_whole = metadata["format"] == _FORMAT and metadata["sha256"] == _digest(tensors, facts)
+            is_whole = metadata["format"] == _FORMAT and metadata["sha256"] == _digest(
+                tensors, facts
+            )
         except (SafetensorError, OSError, KeyError) as error:
             logger.warning("%s cannot be read (%s); that work is done again", path, error)
             return None

@@ -19,7 +19,7 @@ from engine.errors import ConfigError
 from engine.hooks import Hooks
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
-from engine.models.loading import load_model
+from engine.models.loading import LoadedModel, load_model
 from engine.planning import choose_final_grid
 from engine.records import StageReport
 from engine.results import assemble_result
@@ -43,12 +43,18 @@ class AdaptiveDiffusionOptimizer:
     """
 
     def __init__(
-        self, config: DiffusionOptimizationConfig, *, hooks: Hooks | None = None, name: str = "diffopt"
+        self,
+        config: DiffusionOptimizationConfig,
+        *,
+        hooks: Hooks | None = None,
+        name: str = "diffopt",
     ) -> None:
         self.config = config
         machine = hardware_settings(config)
         is_compiled = hardware.configure_mlx(
-            cache_limit_bytes=int(machine.cache_limit_gib * 2**30) if machine.cache_limit_gib else None,
+            cache_limit_bytes=int(machine.cache_limit_gib * 2**30)
+            if machine.cache_limit_gib
+            else None,
             compile=machine.compile,
         )
         original = load_model(
@@ -57,18 +63,22 @@ class AdaptiveDiffusionOptimizer:
             spacing=config.original.spacing,
             solver=config.original.sampler,
         )
-        if original.is_distilled:
-            raise ConfigError(
-                f"model_path: {config.model_path} is a distilled student of {original.model.steps} steps; wanted the "
-                f"original model, which samples in original.steps ({config.original.steps})."
-            )
-        self.context = RunContext(config, name, hooks or Hooks(), replace(machine, compile=is_compiled), original)
+        check_original(original, config)
+        self.context = RunContext(
+            config, name, hooks or Hooks(), replace(machine, compile=is_compiled), original
+        )
         self.base_model: DiffusionModel = original.model
         images = labels = None
         if config.training.states == "data" and config.data.images is not None:
-            images, labels = load_images(config.data.images, self.base_model.sample_shape, self.base_model.class_count)
+            images, labels = load_images(
+                config.data.images, self.base_model.sample_shape, self.base_model.class_count
+            )
         self.distillation_manager = ProgressiveDistillation(
-            config.training, self.context.hardware, images, labels, between_steps=self.context.hooks.between_steps
+            config.training,
+            self.context.hardware,
+            images,
+            labels,
+            between_steps=self.context.hooks.between_steps,
         )
         self.sampling_scheduler = AdaptiveScheduler(
             self.base_model,
@@ -107,8 +117,14 @@ class AdaptiveDiffusionOptimizer:
         teacher, number, splits = self.base_model, 0, 0
         while plan:
             output_steps, number = plan.popleft(), number + 1
-            paths = trajectories if teacher is self.base_model else run.trajectories_of(teacher, stage=number)
-            outcome = self._stage(number, teacher, output_steps, final_grid, paths, may_split=splits < MOST_SPLITS)
+            paths = (
+                trajectories
+                if teacher is self.base_model
+                else run.trajectories_of(teacher, stage=number)
+            )
+            outcome = self._stage(
+                number, teacher, output_steps, final_grid, paths, may_split=splits < MOST_SPLITS
+            )
             if outcome.student is not None:
                 teacher = outcome.student
             elif outcome.split_at is not None:
@@ -173,8 +189,25 @@ class AdaptiveDiffusionOptimizer:
         )
 
 
+def check_original(original: LoadedModel, config: DiffusionOptimizationConfig) -> None:
+    """Raise ConfigError if the loaded model cannot be the original of a run."""
+    if original.is_distilled:
+        raise ConfigError(
+            f"model_path: {config.model_path} is a distilled student of {original.model.steps} steps; wanted the "
+            f"original model, which samples in original.steps ({config.original.steps})."
+        )
+    network = original.checkpoint.network_config
+    if network.get("class_embed_type") is not None:
+        raise ConfigError(
+            f"model_path: {config.model_path} has class_embed_type {network['class_embed_type']!r}; wanted a table of "
+            "classes (num_class_embeds) or none. Such a model can be sampled but not distilled."
+        )
+
+
 def hardware_settings(config: DiffusionOptimizationConfig) -> HardwareSettings:
     """Return the hardware section, or a plain one (eager, float32) where apple_silicon_optimization is false."""
     if config.apple_silicon_optimization:
         return config.hardware
-    return HardwareSettings(compile=False, evaluation_batch_size=config.hardware.evaluation_batch_size)
+    return HardwareSettings(
+        compile=False, evaluation_batch_size=config.hardware.evaluation_batch_size
+    )

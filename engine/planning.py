@@ -34,7 +34,9 @@ def choose_final_grid(
         )
 
     facts = run.remembered("plan", plan).facts
-    training_free, ranked = ([Ranked.from_record(one) for one in facts[key]] for key in ("training_free", "ranked"))
+    training_free, ranked = (
+        [Ranked.from_record(one) for one in facts[key]] for key in ("training_free", "ranked")
+    )
     return training_free, ranked[0].candidate.grid if ranked else None
 
 
@@ -49,7 +51,11 @@ def _ranked_plans(
     with run.phase("plan", unit="candidates") as progress:
         candidates = scheduler.propose(target)
         grids = scheduler.training_grids(target) if settings.search else []
-        total = len(candidates) + len(grids) + (settings.pilot_candidates if settings.pilot_iterations else 0)
+        total = (
+            len(candidates)
+            + len(grids)
+            + (settings.pilot_candidates if settings.pilot_iterations else 0)
+        )
         done = count(1)
 
         def tick(_: object) -> None:
@@ -61,7 +67,10 @@ def _ranked_plans(
         uniform = grids[0]
         ranked = scheduler.rank((Candidate("ddim", grid) for grid in grids), tick)
         best = [one.candidate.grid for one in ranked if one.candidate.grid is not uniform]
-        pilots = [*best[: settings.pilot_candidates - 1], uniform]  # training may reverse the order: keep uniform in
+        pilots = [
+            *best[: settings.pilot_candidates - 1],
+            uniform,
+        ]  # training may reverse the order: keep uniform in
         if settings.pilot_iterations and len(pilots) > 1:
             ranked = []
             for number, grid in enumerate(pilots, _PILOT):
@@ -75,7 +84,11 @@ def _ranked_plans(
             timesteps=chosen.timesteps,
             source=chosen.name,
             ranking=tuple(
-                RankedGrid(name=r.candidate.grid.name, score=r.quality.score, timesteps=r.candidate.grid.timesteps)
+                RankedGrid(
+                    name=r.candidate.grid.name,
+                    score=r.quality.score,
+                    timesteps=r.candidate.grid.timesteps,
+                )
                 for r in ranked
             ),
         )
@@ -98,18 +111,26 @@ def stage_grids(
     if final_grid is None:
         return [uniform_subset(teacher, output_steps)]
     if output_steps > run.config.target_steps:
-        return teacher_scheduler.programme_grids(output_steps, forced=teacher.grid.indices_of(final_grid))
+        return teacher_scheduler.programme_grids(
+            output_steps, forced=teacher.grid.indices_of(final_grid)
+        )
     others = teacher_scheduler.training_grids(output_steps)
     return [final_grid, *(grid for grid in others if grid.timesteps != final_grid.timesteps)]
 
 
 def _pilot(
-    run: RunContext, distillation: ProgressiveDistillation, grid: Grid, trajectories: Trajectories, number: int
+    run: RunContext,
+    distillation: ProgressiveDistillation,
+    grid: Grid,
+    trajectories: Trajectories,
+    number: int,
 ) -> Ranked:
     """Return how good a student on `grid` becomes in a short direct distillation from the original."""
     student = run.base_model.student(grid)
     config = StageConfig(
-        iterations=run.config.schedule.pilot_iterations, seed_path=(number,), trajectories=trajectories
+        iterations=run.config.schedule.pilot_iterations,
+        seed_path=(number,),
+        trajectories=trajectories,
     )
     distillation.distill_stage(run.base_model, student, config)
     quality = run.select.quality_of(student)

@@ -99,10 +99,19 @@ class Quality:
         """Return the quality that `to_dict` wrote."""
         parts = {name: Bound(**values[name]) for name in ("fidelity", "band_energy")}
         distribution = Bound(**values["distribution"]) if values["distribution"] else None
-        return cls(**parts, distribution=distribution, samples=values["samples"], components=values["components"])
+        return cls(
+            **parts,
+            distribution=distribution,
+            samples=values["samples"],
+            components=values["components"],
+        )
 
     def _parts(self) -> list[Bound]:
-        return [part for part in (self.fidelity, self.distribution, self.band_energy) if part is not None]
+        return [
+            part
+            for part in (self.fidelity, self.distribution, self.band_energy)
+            if part is not None
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parts, the score and its bound as JSON-ready values."""
@@ -124,7 +133,9 @@ class StageReport:
     learning_rate: float
     final_loss: float
     select_quality: Quality
-    final_quality: Quality | None  # None: it failed on the select noise and the final noise was not looked at
+    final_quality: (
+        Quality | None
+    )  # None: it failed on the select noise and the final noise was not looked at
     is_accepted: bool
     seconds: float
 

@@ -6,10 +6,16 @@ from typing import Any
 
 from engine.files import replacing, write_text
 
-_COLOURS = {"student": "#0072B2", "undistilled": "#D55E00", "threshold": "#555555"}  # told apart by the colour-blind
+_COLOURS = {
+    "student": "#0072B2",
+    "undistilled": "#D55E00",
+    "threshold": "#555555",
+}  # told apart by the colour-blind
 
 
-def write_report(folder: Path, result: Mapping[str, Any], losses: Mapping[str, Sequence[tuple[int, float]]]) -> Path:
+def write_report(
+    folder: Path, result: Mapping[str, Any], losses: Mapping[str, Sequence[tuple[int, float]]]
+) -> Path:
     """Write report.md, quality.png and loss.png into `folder`; return the report's path.
 
     `result` is what `optimize_diffusion_model` returns; `losses` are (step, loss) by the name of each try.
@@ -32,13 +38,41 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         "",
         "| | value | how it was measured |",
         "|---|---|---|",
-        _row("original steps", metrics["original_steps"], metrics["measured"].get("original_steps", "")),
-        _row("optimised steps", metrics["optimized_steps"], metrics["measured"].get("optimized_steps", "")),
-        _row("quality score", f"{metrics['quality_score']:.4f}", metrics["measured"].get("quality_score", "")),
-        _row("its lower bound (95 %)", _number(metrics["quality_lower_bound"]), f"threshold {result['threshold']:g}"),
-        _row("speed-up", f"{metrics['inference_speedup']:.2f}x", metrics["measured"].get("inference_speedup", "")),
-        _row("network evaluations", f"{metrics['evaluation_ratio']:.2f}x fewer", "steps of the original per step now"),
-        _row("memory reduction", f"{100 * metrics['memory_reduction']:.1f} %", metrics["measured"].get("memory_reduction", "")),
+        _row(
+            "original steps",
+            metrics["original_steps"],
+            metrics["measured"].get("original_steps", ""),
+        ),
+        _row(
+            "optimised steps",
+            metrics["optimized_steps"],
+            metrics["measured"].get("optimized_steps", ""),
+        ),
+        _row(
+            "quality score",
+            f"{metrics['quality_score']:.4f}",
+            metrics["measured"].get("quality_score", ""),
+        ),
+        _row(
+            "its lower bound (95 %)",
+            _number(metrics["quality_lower_bound"]),
+            f"threshold {result['threshold']:g}",
+        ),
+        _row(
+            "speed-up",
+            f"{metrics['inference_speedup']:.2f}x",
+            metrics["measured"].get("inference_speedup", ""),
+        ),
+        _row(
+            "network evaluations",
+            f"{metrics['evaluation_ratio']:.2f}x fewer",
+            "steps of the original per step now",
+        ),
+        _row(
+            "memory reduction",
+            f"{100 * metrics['memory_reduction']:.1f} %",
+            metrics["measured"].get("memory_reduction", ""),
+        ),
         "",
         f"Timesteps: {', '.join(f'{t:g}' for t in result['timesteps'])} (grid: {result['grid']}).",
         "",
@@ -58,16 +92,36 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         lines += [
             "",
             "A paired score says nothing about the teacher itself. Share of samples that a small classifier reads as the "
-            "digit asked for: " + ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items()) + ".",
+            "digit asked for: "
+            + ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items())
+            + ".",
         ]
-    lines += ["", "![quality against steps](quality.png)", "", "## Stages", "", *_stage_table(result["stages"])]
+    lines += [
+        "",
+        "![quality against steps](quality.png)",
+        "",
+        "## Stages",
+        "",
+        *_stage_table(result["stages"]),
+    ]
     if has_losses:
         lines += ["", "![loss of each try](loss.png)"]
     if result.get("samples"):
-        lines += ["", "## Samples", "", "Rows: original, undistilled at the student's steps, student; same noise.", ""]
+        lines += [
+            "",
+            "## Samples",
+            "",
+            "Rows: original, undistilled at the student's steps, student; same noise.",
+            "",
+        ]
         lines += [f"![samples]({result['samples']})"]
     if result.get("training_free"):
-        lines += ["", "## Without any training", "", *_ranking_table(result["training_free"], result["metrics"])]
+        lines += [
+            "",
+            "## Without any training",
+            "",
+            *_ranking_table(result["training_free"], result["metrics"]),
+        ]
     lines += [
         "",
         "## Behind the figures",
@@ -131,11 +185,19 @@ def _plot_quality(path: Path, result: Mapping[str, Any]) -> None:
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for key, label, marker in (("student", "distilled", "o"), ("undistilled", "without training, uniform DDIM", "s")):
+    for key, label, marker in (
+        ("student", "distilled", "o"),
+        ("undistilled", "without training, uniform DDIM", "s"),
+    ):
         points = sorted((p["steps"], p["score"]) for p in result["frontier"] if p["kind"] == key)
         if points:
             axes.plot(*zip(*points, strict=True), marker=marker, color=_COLOURS[key], label=label)
-    axes.axhline(result["threshold"], color=_COLOURS["threshold"], linestyle="--", label=f"threshold {result['threshold']:g}")
+    axes.axhline(
+        result["threshold"],
+        color=_COLOURS["threshold"],
+        linestyle="--",
+        label=f"threshold {result['threshold']:g}",
+    )
     axes.set_xlabel("sampling steps")
     axes.set_ylabel("quality score (select noise)")
     axes.set_xscale("log", base=2)

@@ -20,14 +20,20 @@ from engine.training.evaluate import Cost, measure_cost
 EXIT_REACHED, EXIT_MISSED = 0, 3
 
 
-def assemble_result(run: RunContext, student: DiffusionModel, training_free: Sequence[Ranked]) -> dict[str, Any]:
+def assemble_result(
+    run: RunContext, student: DiffusionModel, training_free: Sequence[Ranked]
+) -> dict[str, Any]:
     """Measure the accepted `student`, write what the hooks' folder asks for, and return the whole result.
 
     `student` is the original model itself if no stage passed; then nothing is exported.
     """
     config, is_student = run.config, student is not run.base_model
     with run.phase("evaluate"):
-        quality = _reported_quality(run, student) if is_student else run.final.quality_of_samples(run.final.teacher_samples)
+        quality = (
+            _reported_quality(run, student)
+            if is_student
+            else run.final.quality_of_samples(run.final.teacher_samples)
+        )
         anchors = _anchors(run, student, quality, training_free)
         accuracy = _label_accuracy(run, student)
         cost = measure_cost(
@@ -38,7 +44,9 @@ def assemble_result(run: RunContext, student: DiffusionModel, training_free: Seq
             repeats=config.export.timing_repeats,
         )
     metrics = _metrics(run, student, quality, cost)
-    is_reached = student.steps == config.target_steps and quality.lower_bound >= config.quality_threshold
+    is_reached = (
+        student.steps == config.target_steps and quality.lower_bound >= config.quality_threshold
+    )
     naive = next((a["quality"]["score"] for a in anchors if a["label"] == BEST_UNTRAINED), None)
     result: dict[str, Any] = {
         "name": run.name,
@@ -51,14 +59,19 @@ def assemble_result(run: RunContext, student: DiffusionModel, training_free: Seq
         "timesteps": list(student.grid.timesteps),
         "grid": student.grid.name,
         "anchors": anchors,
-        "gap_closed": None if naive is None or naive >= 1 else (quality.score - naive) / (1 - naive),
+        "gap_closed": None
+        if naive is None or naive >= 1
+        else (quality.score - naive) / (1 - naive),
         "label_accuracy": accuracy,
         "stages": [report.to_dict() for report in run.reports],
         "frontier": _frontier(run),
         "training_free": [r.to_dict() | {"steps": r.candidate.grid.steps} for r in training_free],
         "final_looks": run.looks["final"],
         "select_looks": run.looks["select"],
-        "noise_sha256": {"final": run.final.noise_set.sha256, "select": run.select.noise_set.sha256},
+        "noise_sha256": {
+            "final": run.final.noise_set.sha256,
+            "select": run.select.noise_set.sha256,
+        },
         "seconds": monotonic() - run.started,
         "machine": hardware.describe_machine().summary,
         "samples": None,
@@ -89,7 +102,9 @@ def _anchors(
 
     def add(label: str, steps: int, measured: Quality, noise_set: str = "final") -> None:
         run.evaluated(label, measured, noise_set, steps=steps)
-        anchors.append({"label": label, "steps": steps, "quality": measured.to_dict(), "noise_set": noise_set})
+        anchors.append(
+            {"label": label, "steps": steps, "quality": measured.to_dict(), "noise_set": noise_set}
+        )
 
     if student is not base:
         add("distilled student", student.steps, quality)
@@ -123,7 +138,9 @@ def _label_accuracy(run: RunContext, student: DiffusionModel) -> dict[str, float
     return {name: label_accuracy(classifier, images, labels) for name, images in samples.items()}
 
 
-def _metrics(run: RunContext, student: DiffusionModel, quality: Quality, cost: Cost) -> OptimizationMetrics:
+def _metrics(
+    run: RunContext, student: DiffusionModel, quality: Quality, cost: Cost
+) -> OptimizationMetrics:
     base = run.base_model
     timed = f"median of {cost.repeats} warm runs each, alternating, batch {cost.batch_size}"
     return OptimizationMetrics(
@@ -136,7 +153,9 @@ def _metrics(run: RunContext, student: DiffusionModel, quality: Quality, cost: C
         memory_reduction=cost.memory_reduction,
         measured={
             "original_steps": f"{base.solver} on {base.grid.name}, as configured",
-            "optimized_steps": "the fewest steps of an accepted student" if student is not base else "no stage passed",
+            "optimized_steps": "the fewest steps of an accepted student"
+            if student is not base
+            else "no stage passed",
             "quality_score": f"min(P, D, B) on {quality.samples} samples of the final noise",
             "inference_speedup": (
                 f"wall clock, {cost.original_seconds:.3f} s against {cost.optimized_seconds:.3f} s; {timed}"
@@ -184,7 +203,9 @@ def _summary(run: RunContext, student: DiffusionModel, quality: Quality, is_reac
     )
 
 
-def _write(run: RunContext, student: DiffusionModel, result: dict[str, Any], *, is_student: bool) -> None:
+def _write(
+    run: RunContext, student: DiffusionModel, result: dict[str, Any], *, is_student: bool
+) -> None:
     folder = run.hooks.folder
     assert folder is not None
     with run.phase("export"):

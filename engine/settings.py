@@ -16,7 +16,12 @@ def setting(default: Any, description: str, *, unit: str = "", **bounds: Any) ->
     """Return a pydantic field with a description, a unit and bounds (ge, gt, le, lt, min_length, max_length)."""
     extra = {"unit": unit}
     if isinstance(default, list):
-        return Field(default_factory=lambda: list(default), description=description, json_schema_extra=extra, **bounds)
+        return Field(
+            default_factory=lambda: list(default),
+            description=description,
+            json_schema_extra=extra,
+            **bounds,
+        )
     return Field(default=default, description=description, json_schema_extra=extra, **bounds)
 
 
@@ -37,16 +42,28 @@ class ScheduleSettings:
 
     search: bool = setting(True, "choose grids by measured quality; false takes the uniform one")
     costs: list[Literal["z_mse", "z_norm", "x0_mse"]] = setting(
-        ["z_mse", "z_norm", "x0_mse"], "costs that the dynamic programme proposes grids with", min_length=1
+        ["z_mse", "z_norm", "x0_mse"],
+        "costs that the dynamic programme proposes grids with",
+        min_length=1,
     )
     gammas: list[Annotated[float, Field(gt=0, le=2)]] = setting(
-        [0.9, 1.0, 1.1], "discounts of later steps that the dynamic programme proposes grids with", min_length=1
+        [0.9, 1.0, 1.1],
+        "discounts of later steps that the dynamic programme proposes grids with",
+        min_length=1,
     )
     pilot_candidates: int = setting(
-        3, "grids tried by a short distillation each before one is chosen", unit="grids", ge=1, le=16
+        3,
+        "grids tried by a short distillation each before one is chosen",
+        unit="grids",
+        ge=1,
+        le=16,
     )
     pilot_iterations: int = setting(
-        100, "length of such a pilot; 0 ranks without training", unit="optimiser steps", ge=0, le=100_000
+        100,
+        "length of such a pilot; 0 ranks without training",
+        unit="optimiser steps",
+        ge=0,
+        le=100_000,
     )
 
 
@@ -54,9 +71,13 @@ class ScheduleSettings:
 class TrainingSettings:
     """How a student learns."""
 
-    seed: int = setting(0, "seed of every random draw; the same seed gives the same weights", ge=0, lt=2**31)
+    seed: int = setting(
+        0, "seed of every random draw; the same seed gives the same weights", ge=0, lt=2**31
+    )
     stage_steps: list[Annotated[int, Field(ge=1)]] | None = setting(
-        None, "sampling steps after each stage, falling to target_steps; null spaces them evenly in ratio", unit="steps"
+        None,
+        "sampling steps after each stage, falling to target_steps; null spaces them evenly in ratio",
+        unit="steps",
     )
     iterations: list[Annotated[int, Field(ge=1, le=10_000_000)]] = setting(
         [1000, 1000, 2000],
@@ -69,29 +90,52 @@ class TrainingSettings:
         "where training states come from: the teacher's cached paths, the student's own samples, or noised images",
     )
     trajectories: int = setting(
-        1024, "teacher trajectories cached for training (data: states made at a time)", unit="samples", ge=8, le=1_000_000
+        1024,
+        "teacher trajectories cached for training (data: states made at a time)",
+        unit="samples",
+        ge=8,
+        le=1_000_000,
     )
     refresh_steps: int = setting(
-        50, "optimiser steps after which the training states are made anew", unit="optimiser steps", ge=1
+        50,
+        "optimiser steps after which the training states are made anew",
+        unit="optimiser steps",
+        ge=1,
     )
     batch_size: int = setting(64, "states in one optimiser step", unit="samples", ge=1, le=65_536)
     learning_rate: float = setting(1e-4, "peak learning rate; falls linearly to 0", gt=0, le=1)
-    warmup_steps: int = setting(20, "optimiser steps over which the rate rises from 0", unit="optimiser steps", ge=0)
+    warmup_steps: int = setting(
+        20, "optimiser steps over which the rate rises from 0", unit="optimiser steps", ge=0
+    )
     weight_decay: float = setting(0.0, "decoupled weight decay of AdamW", ge=0, le=1)
-    gradient_clip: float = setting(1.0, "largest norm of the gradient of all weights together", gt=0)
+    gradient_clip: float = setting(
+        1.0, "largest norm of the gradient of all weights together", gt=0
+    )
     ema_decay: float = setting(
-        0.99, "decay of the moving average of the weights, which is what is kept; 0 keeps the last weights", ge=0, lt=1
+        0.99,
+        "decay of the moving average of the weights, which is what is kept; 0 keeps the last weights",
+        ge=0,
+        lt=1,
     )
     loss_weight: Literal["truncated_snr", "snr_plus_one", "landing"] = setting(
         "snr_plus_one", "weight of the squared error of the clean estimate by noise level"
     )
     max_loss_weight: float = setting(100.0, "upper bound of that weight", gt=0)
     retries: int = setting(
-        4, "tries after a stage's first that the gate may ask for before it is rolled back", unit="tries", ge=0, le=8
+        4,
+        "tries after a stage's first that the gate may ask for before it is rolled back",
+        unit="tries",
+        ge=0,
+        le=8,
     )
-    report_every: int = setting(10, "optimiser steps between two reports", unit="optimiser steps", ge=1)
+    report_every: int = setting(
+        10, "optimiser steps between two reports", unit="optimiser steps", ge=1
+    )
     sample_every: int = setting(
-        200, "optimiser steps between two sample sheets; 0 makes none while training", unit="optimiser steps", ge=0
+        200,
+        "optimiser steps between two sample sheets; 0 makes none while training",
+        unit="optimiser steps",
+        ge=0,
     )
 
 
@@ -100,7 +144,8 @@ class DataSettings:
     """The images behind `training.states: data`. Rollouts need none."""
 
     images: str | None = setting(
-        None, "folder of images (one subfolder per class for a class-conditional model), or bundled:digits"
+        None,
+        "folder of images (one subfolder per class for a class-conditional model), or bundled:digits",
     )
 
 
@@ -108,13 +153,26 @@ class DataSettings:
 class QualitySettings:
     """How much is measured before a student is believed."""
 
-    samples: int = setting(1000, "samples behind the reported score (the final noise)", unit="samples", ge=64, le=100_000)
-    select_samples: int = setting(
-        256, "samples behind choices made on the way (the select noise)", unit="samples", ge=64, le=100_000
+    samples: int = setting(
+        1000,
+        "samples behind the reported score (the final noise)",
+        unit="samples",
+        ge=64,
+        le=100_000,
     )
-    bootstrap: int = setting(1000, "resamples behind the lower bounds", unit="resamples", ge=100, le=100_000)
+    select_samples: int = setting(
+        256,
+        "samples behind choices made on the way (the select noise)",
+        unit="samples",
+        ge=64,
+        le=100_000,
+    )
+    bootstrap: int = setting(
+        1000, "resamples behind the lower bounds", unit="resamples", ge=100, le=100_000
+    )
     classifier: str | None = setting(
-        None, "small classifier that reads labels off samples, reported apart from the score; bundled:digits or null"
+        None,
+        "small classifier that reads labels off samples, reported apart from the score; bundled:digits or null",
     )
 
 
@@ -126,11 +184,17 @@ class HardwareSettings:
     compute_dtype: Literal["float32", "bfloat16"] = setting(
         "float32", "type the student computes in; its master weights stay float32"
     )
-    teacher_dtype: Literal["float32", "bfloat16"] = setting("float32", "type the frozen teacher is held and run in")
-    teacher_bits: Literal[4, 8] | None = setting(
-        None, "bits of the frozen teacher's linear weights while it teaches; null does not quantise", unit="bits"
+    teacher_dtype: Literal["float32", "bfloat16"] = setting(
+        "float32", "type the frozen teacher is held and run in"
     )
-    evaluation_batch_size: int = setting(125, "samples in one evaluation batch", unit="samples", ge=1, le=65_536)
+    teacher_bits: Literal[4, 8] | None = setting(
+        None,
+        "bits of the frozen teacher's linear weights while it teaches; null does not quantise",
+        unit="bits",
+    )
+    evaluation_batch_size: int = setting(
+        125, "samples in one evaluation batch", unit="samples", ge=1, le=65_536
+    )
     cache_limit_gib: float | None = setting(
         None, "memory MLX may keep for reuse; null lets diffopt choose", unit="GiB", gt=0, le=4096
     )
@@ -142,7 +206,9 @@ class ExportSettings:
 
     enabled: bool = setting(True, "write the student as a diffusers folder")
     samples: int = setting(10, "columns of the sample sheets", unit="samples", ge=1, le=64)
-    timing_repeats: int = setting(5, "repeats behind the wall-clock speed-up", unit="repeats", ge=5, le=1000)
+    timing_repeats: int = setting(
+        5, "repeats behind the wall-clock speed-up", unit="repeats", ge=5, le=1000
+    )
 
 
 @dataclass(config=STRICT)
@@ -150,9 +216,14 @@ class RunSettings:
     """How the process behind a run behaves."""
 
     checkpoint_seconds: float = setting(
-        300.0, "time between two checkpoints of a stage that is being trained", unit="s", ge=1, le=86_400
+        300.0,
+        "time between two checkpoints of a stage that is being trained",
+        unit="s",
+        ge=1,
+        le=86_400,
     )
     keep_awake: bool = setting(True, "keep a Mac from sleeping while it trains (caffeinate)")
     on_finish: str | None = setting(
-        None, "shell command run at the end, with DIFFOPT_RUN, DIFFOPT_STATE, DIFFOPT_SUMMARY... in its environment"
+        None,
+        "shell command run at the end, with DIFFOPT_RUN, DIFFOPT_STATE, DIFFOPT_SUMMARY... in its environment",
     )

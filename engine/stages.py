@@ -28,7 +28,12 @@ from engine.run.events import (
     TryStarted,
 )
 from engine.training.adaptive import AdaptiveScheduler
-from engine.training.distill import ProgressiveDistillation, ProgressKeeper, StageConfig, TrainingProgress
+from engine.training.distill import (
+    ProgressiveDistillation,
+    ProgressKeeper,
+    StageConfig,
+    TrainingProgress,
+)
 from engine.training.evaluate import sample_all
 from engine.training.gate import Remedy, judge, rungs, smaller_reduction
 from engine.training.trainer import Trainer
@@ -65,7 +70,9 @@ def run_stage(
     )
     for attempt, remedy in enumerate(ladder, start=1):
         if remedy.is_smaller_reduction:
-            return StageOutcome(split_at=smaller_reduction(teacher.steps, output_steps) if may_split else None)
+            return StageOutcome(
+                split_at=smaller_reduction(teacher.steps, output_steps) if may_split else None
+            )
         plan = Try(
             stage=number,
             attempt=attempt,
@@ -107,7 +114,11 @@ class Try:
 
 
 def _grids(
-    run: RunContext, teacher: DiffusionModel, output_steps: int, final_grid: Grid | None, trajectories: Trajectories
+    run: RunContext,
+    teacher: DiffusionModel,
+    output_steps: int,
+    final_grid: Grid | None,
+    trajectories: Trajectories,
 ) -> list[Grid]:
     scheduler = AdaptiveScheduler(teacher, run.config.schedule, scheduler=run.original.settings)
     scheduler.share(trajectories=trajectories, evaluator=run.select)
@@ -121,7 +132,9 @@ def _made(
     student, started = plan.teacher.student(plan.grid), monotonic()
     if plan.attempt == 1 and run.recall(plan.record_name) is None:
         run.hooks.emit(
-            StageStarted(stage=plan.stage, input_steps=plan.teacher.steps, output_steps=plan.grid.steps)
+            StageStarted(
+                stage=plan.stage, input_steps=plan.teacher.steps, output_steps=plan.grid.steps
+            )
         )
 
     trained = run.remembered(
@@ -201,10 +214,19 @@ def _trained(
 def _judged(run: RunContext, plan: Try, student: DiffusionModel, started: float) -> StageReport:
     """Look at one trained try, say what the gate says, and return the report."""
     with run.phase("gate", stage=plan.stage) as progress:
-        verdict = judge(student, run.select, lambda: run.final, run.config.quality_threshold, progress)
+        verdict = judge(
+            student, run.select, lambda: run.final, run.config.quality_threshold, progress
+        )
     for name, quality in (("select", verdict.select), ("final", verdict.final)):
         if quality is not None:
-            run.evaluated("student", quality, name, steps=plan.grid.steps, stage=plan.stage, attempt=plan.attempt)
+            run.evaluated(
+                "student",
+                quality,
+                name,
+                steps=plan.grid.steps,
+                stage=plan.stage,
+                attempt=plan.attempt,
+            )
     quality = verdict.final or verdict.select
     if verdict.is_accepted:
         run.hooks.emit(
@@ -214,7 +236,9 @@ def _judged(run: RunContext, plan: Try, student: DiffusionModel, started: float)
                 score=quality.score,
                 lower_bound=quality.lower_bound,
                 threshold=run.config.quality_threshold,
-                checkpoint=f"checkpoints/{plan.record_name}.safetensors" if run.hooks.folder else None,
+                checkpoint=f"checkpoints/{plan.record_name}.safetensors"
+                if run.hooks.folder
+                else None,
             )
         )
     else:
@@ -283,7 +307,9 @@ class Keeper:
         self._run.hooks.memory.forget(self._name)
 
 
-def _tell_diverged(run: RunContext, plan: Try, losses: list[tuple[int, float]], why: str, rate: float) -> None:
+def _tell_diverged(
+    run: RunContext, plan: Try, losses: list[tuple[int, float]], why: str, rate: float
+) -> None:
     run.hooks.emit(
         LossDiverged(
             stage=plan.stage,
@@ -297,7 +323,10 @@ def _tell_diverged(run: RunContext, plan: Try, losses: list[tuple[int, float]], 
 
 
 def _reporter(
-    run: RunContext, plan: Try, losses: list[tuple[int, float]], progress: Callable[[int, int], None]
+    run: RunContext,
+    plan: Try,
+    losses: list[tuple[int, float]],
+    progress: Callable[[int, int], None],
 ) -> Callable[[StepReport, Trainer], None]:
     """Return what is done with every report of a step: metrics, progress, and a sample sheet now and then."""
     every, before = run.config.training.sample_every, run.step
@@ -314,7 +343,11 @@ def _reporter(
             },
         )
         progress(step.step, step.total_steps)
-        if every and run.hooks.folder is not None and (step.step % every == 0 or step.step == step.total_steps):
+        if (
+            every
+            and run.hooks.folder is not None
+            and (step.step % every == 0 or step.step == step.total_steps)
+        ):
             save_comparison(
                 run,
                 trainer.averaged_student(),
@@ -327,7 +360,12 @@ def _reporter(
 
 
 def save_comparison(
-    run: RunContext, student: DiffusionModel, name: str, *, stage: int | None = None, step: int | None = None
+    run: RunContext,
+    student: DiffusionModel,
+    name: str,
+    *,
+    stage: int | None = None,
+    step: int | None = None,
 ) -> np.ndarray | None:
     """Write rows of original, undistilled and student samples from the same select noise; return the student's row."""
     if run.hooks.folder is None:
@@ -338,10 +376,14 @@ def save_comparison(
     labels = None if noise_set.labels is None else noise_set.labels[:count]
     rows = [
         run.select.teacher_samples[:count],
-        sample_all(run.base_model, noise, labels, batch_size=count, grid=student.grid, solver="ddim"),
+        sample_all(
+            run.base_model, noise, labels, batch_size=count, grid=student.grid, solver="ddim"
+        ),
         sample_all(student, noise, labels, batch_size=count),
     ]
     path = run.hooks.folder / name
     run.hooks.with_room(lambda: save_sheet(path, rows))
-    run.hooks.emit(SamplesSaved(path=name, what="comparison", stage=stage, step=step, steps=student.steps))
+    run.hooks.emit(
+        SamplesSaved(path=name, what="comparison", stage=stage, step=step, steps=student.steps)
+    )
     return rows[-1]

@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (path,) = sys.argv[1:] if arguments is None else arguments
     run = RunFolder.open(Path(path))
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
     )
     with run.own(), JournalWriter(run.journal_path) as journal:
         journal.begin_engine()
@@ -92,12 +94,16 @@ class Worker:
         except Cancelled as cancelled:
             state, summary, code = "cancelled", f"cancelled by {cancelled}", EXIT_CANCELLED
             self.control.emit(RunCancelled(step=self.control.step, cancelled_by=str(cancelled)))
-        except Exception as error:  # the one place: whatever ends a run is written down before it ends the process
+        except (
+            Exception
+        ) as error:  # the one place: whatever ends a run is written down before it ends the process
             state, summary = "failed", str(error) or type(error).__name__
             code = error.exit_code if isinstance(error, DiffoptError) else 1
             logger.exception("the run failed")
             self.control.emit(
-                RunFailed(error=type(error).__name__, message=summary, log_tail=_tail(self.run.log_path))
+                RunFailed(
+                    error=type(error).__name__, message=summary, log_tail=_tail(self.run.log_path)
+                )
             )
         if state != "stopped":
             self._tell_user(state, summary, code)
@@ -117,7 +123,9 @@ class Worker:
             self.control.wait_for_resume()
 
     def _optimized(self) -> dict:
-        from engine.optimizer import AdaptiveDiffusionOptimizer  # brings MLX in, once the run's turn has come
+        from engine.optimizer import (
+            AdaptiveDiffusionOptimizer,  # brings MLX in, once the run's turn has come
+        )
 
         control = self.control
         hooks = Hooks(
@@ -129,7 +137,9 @@ class Worker:
             folder=self.run.path,
             memory=Memory(self.run.checkpoints_path),
         )
-        return AdaptiveDiffusionOptimizer(self.config, hooks=hooks, name=self.run.name).optimize_diffusion_model()
+        return AdaptiveDiffusionOptimizer(
+            self.config, hooks=hooks, name=self.run.name
+        ).optimize_diffusion_model()
 
     def _announce(self) -> None:
         from engine import hardware
@@ -139,7 +149,9 @@ class Worker:
         device = machine.summary
         last = _last_checkpoint(self.run)
         if self.journal.last_step is None and last is None:
-            self.control.emit(RunStarted(pid=pid, host=host, device=device, engine_version=engine.__version__))
+            self.control.emit(
+                RunStarted(pid=pid, host=host, device=device, engine_version=engine.__version__)
+            )
             return
         self.control.emit(
             RunResumed(
@@ -177,14 +189,18 @@ def _release_memory() -> None:
 
 def _last_checkpoint(run: RunFolder) -> str | None:
     """Return the newest record's path relative to the run folder, or None."""
-    records = sorted(run.checkpoints_path.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    records = sorted(
+        run.checkpoints_path.glob("*.safetensors"), key=lambda path: path.stat().st_mtime
+    )
     return f"{run.checkpoints_path.name}/{records[-1].name}" if records else None
 
 
 def _tail(path: Path) -> str:
     """Return the last lines of a log."""
     try:
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+        return "\n".join(
+            path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        )
     except OSError:
         return ""
 
@@ -196,7 +212,9 @@ def _kept_awake(is_wanted: bool) -> Iterator[None]:
         yield
         return
     # -w ends it with us, should we be killed
-    process = subprocess.Popen(["caffeinate", "-i", "-s", "-w", str(os.getpid())], stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["caffeinate", "-i", "-s", "-w", str(os.getpid())], stdin=subprocess.DEVNULL
+    )
     try:
         yield
     finally:

@@ -87,11 +87,15 @@ def train_classifier(images: np.ndarray, labels: np.ndarray, seed: int) -> Digit
     model, rng = DigitClassifier(), np.random.default_rng(seed)
     steps = 1500
     optimizer = optim.AdamW(optim.cosine_decay(2e-3, steps), weight_decay=0.05)
-    loss_and_grad = nn.value_and_grad(model, lambda x, y: nn.losses.cross_entropy(model(x), y, reduction="mean"))
+    loss_and_grad = nn.value_and_grad(
+        model, lambda x, y: nn.losses.cross_entropy(model(x), y, reduction="mean")
+    )
     for _ in range(steps):
         chosen = rng.integers(0, len(images), 128)
         shift = rng.integers(-1, 2, 2)
-        batch = np.roll(images[chosen], tuple(shift), (1, 2)) if rng.random() < 0.3 else images[chosen]
+        batch = (
+            np.roll(images[chosen], tuple(shift), (1, 2)) if rng.random() < 0.3 else images[chosen]
+        )
         _, gradients = loss_and_grad(mx.array(batch), mx.array(labels[chosen]))
         optimizer.update(model, gradients)
         mx.eval(model.parameters(), optimizer.state)
@@ -114,7 +118,8 @@ def train_diffusion(
         class_count=10,
     )
     rate = optim.join_schedules(
-        [optim.linear_schedule(0.0, 2e-3, 100), optim.cosine_decay(2e-3, iterations - 100, 2e-5)], [100]
+        [optim.linear_schedule(0.0, 2e-3, 100), optim.cosine_decay(2e-3, iterations - 100, 2e-5)],
+        [100],
     )
     optimizer = optim.AdamW(rate, weight_decay=0.01)
     optimizer.init(network.trainable_parameters())
@@ -123,7 +128,9 @@ def train_diffusion(
     loss_and_grad = nn.value_and_grad(network, partial(v_loss, model))
 
     @partial(mx.compile, inputs=state, outputs=state)
-    def step(x: mx.array, y: mx.array, eps: mx.array, t: mx.array, alpha: mx.array, sigma: mx.array) -> mx.array:
+    def step(
+        x: mx.array, y: mx.array, eps: mx.array, t: mx.array, alpha: mx.array, sigma: mx.array
+    ) -> mx.array:
         loss, gradients = loss_and_grad(x, y, eps, t, alpha, sigma)
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         optimizer.update(network, gradients)
@@ -138,12 +145,17 @@ def train_diffusion(
         mx.eval(state, average, loss)
         running += (loss.item() - running) / min(i, 200)
         if i % 500 == 0:
-            print(f"step {i}/{iterations}  loss {running:.4f}  {time.monotonic() - started:.0f} s", flush=True)  # noqa: T201
+            print(
+                f"step {i}/{iterations}  loss {running:.4f}  {time.monotonic() - started:.0f} s",
+                flush=True,
+            )  # noqa: T201
     network.update(average)
     return model
 
 
-def noised(schedule, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> list[mx.array]:  # noqa: ANN001
+def noised(
+    schedule, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> list[mx.array]:  # noqa: ANN001
     """Return (x, y, eps, t, alpha, sigma) of a batch, timesteps stratified over the whole range."""
     n = len(images)
     t = np.floor((rng.permutation(n) + rng.random(n)) / n * schedule.count)
@@ -153,7 +165,13 @@ def noised(schedule, images: np.ndarray, labels: np.ndarray, rng: np.random.Gene
 
 
 def v_loss(
-    model: DiffusionModel, x: mx.array, y: mx.array, eps: mx.array, t: mx.array, alpha: mx.array, sigma: mx.array
+    model: DiffusionModel,
+    x: mx.array,
+    y: mx.array,
+    eps: mx.array,
+    t: mx.array,
+    alpha: mx.array,
+    sigma: mx.array,
 ) -> mx.array:
     """Return the mean squared error of v = alpha eps - sigma x."""
     prediction = model(alpha * x + sigma * eps, t, {"class_labels": y})
@@ -179,7 +197,11 @@ def main() -> None:
 
     started = time.monotonic()
     model = train_diffusion(
-        images[train], labels[train], iterations=options.iterations, batch=options.batch, seed=options.seed
+        images[train],
+        labels[train],
+        iterations=options.iterations,
+        batch=options.batch,
+        seed=options.seed,
     )
     minutes = (time.monotonic() - started) / 60
 
@@ -199,7 +221,10 @@ def main() -> None:
     losses = [
         np.mean(
             [
-                v_loss(model, *noised(model.schedule, images[part], labels[part], np.random.default_rng(k))).item()
+                v_loss(
+                    model,
+                    *noised(model.schedule, images[part], labels[part], np.random.default_rng(k)),
+                ).item()
                 for k in range(20)
             ]
         )

@@ -5,22 +5,12 @@ Where a spacing is named as in diffusers it gives the same timesteps as the diff
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from engine.diffusion.names import SPACINGS, Solver, Spacing
 from engine.diffusion.noise import NoiseSchedule
-
-Spacing = Literal["leading", "linspace", "trailing", "log_snr", "karras"]
-Solver = Literal["ddim", "dpmpp_2m", "euler"]
-SPACINGS: tuple[Spacing, ...] = ("leading", "linspace", "trailing", "log_snr", "karras")
-SOLVERS: tuple[Solver, ...] = ("ddim", "dpmpp_2m", "euler")
-
-# Published by NVIDIA with "Align Your Steps" (Sabour et al. 2024), as diffusers lists them; epsilon latent models only.
-ALIGN_YOUR_STEPS: dict[str, tuple[int, ...]] = {
-    "sd15": (999, 850, 736, 645, 545, 455, 343, 233, 124, 24),
-    "sdxl": (999, 845, 730, 587, 443, 310, 193, 116, 53, 13),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +84,16 @@ class Grid:
 def grid_at(schedule: NoiseSchedule, timesteps: Sequence[float], name: str = "custom") -> Grid:
     """Return the grid that visits `timesteps` (falling, in [0, T-1]) and ends at the schedule's final level."""
     t = np.asarray(timesteps, dtype=np.float64)
-    if t.ndim != 1 or not len(t) or (np.diff(t) >= 0).any() or t[0] > schedule.count - 1 or t[-1] < 0:
-        raise ValueError(f"timesteps must fall strictly within [0, {schedule.count - 1}], found {list(timesteps)}")
+    if (
+        t.ndim != 1
+        or not len(t)
+        or (np.diff(t) >= 0).any()
+        or t[0] > schedule.count - 1
+        or t[-1] < 0
+    ):
+        raise ValueError(
+            f"timesteps must fall strictly within [0, {schedule.count - 1}], found {list(timesteps)}"
+        )
     alpha, sigma = schedule.levels(t)
     final = schedule.final_alpha_cumprod
     alphas, sigmas = np.append(alpha, np.sqrt(final)), np.append(sigma, np.sqrt(1 - final))
@@ -103,7 +101,12 @@ def grid_at(schedule: NoiseSchedule, timesteps: Sequence[float], name: str = "cu
 
 
 def spaced_grid(
-    schedule: NoiseSchedule, spacing: Spacing, steps: int, *, offset: int = 0, solver: Solver = "ddim"
+    schedule: NoiseSchedule,
+    spacing: Spacing,
+    steps: int,
+    *,
+    offset: int = 0,
+    solver: Solver = "ddim",
 ) -> Grid:
     """Return `steps` timesteps spaced as the diffusers scheduler of `solver` spaces them.
 
@@ -129,7 +132,11 @@ def spaced_grid(
         raise ValueError(f"spacing {spacing!r} is none of {', '.join(SPACINGS)}")
     # An offset (steps_offset: 1) may push a dense leading grid past the table's end, and rounding join two points.
     t = np.minimum(t, count - 1)
-    grid = grid_at(schedule, t.tolist() if (np.diff(t) < 0).all() else _made_strictly_falling(t, count - 1), spacing)
+    grid = grid_at(
+        schedule,
+        t.tolist() if (np.diff(t) < 0).all() else _made_strictly_falling(t, count - 1),
+        spacing,
+    )
     if solver == "euler" and spacing != "leading":
         return replace(grid, start_scale=grid.sigmas[0])
     return grid
@@ -147,7 +154,9 @@ def karras_sigmas(count: int, sigma_min: float, sigma_max: float, rho: float = 7
 
 def _level_spaced_grid(schedule: NoiseSchedule, spacing: Spacing, steps: int) -> Grid:
     table = schedule.alphas_cumprod
-    usable = table > 1e-12  # with zero terminal SNR the last ratio is infinite and cannot be spaced towards
+    usable = (
+        table > 1e-12
+    )  # with zero terminal SNR the last ratio is infinite and cannot be spaced towards
     ratios = np.sqrt((1 - table[usable]) / table[usable])
     if spacing == "karras":
         wanted = karras_sigmas(steps, ratios[0], ratios[-1])

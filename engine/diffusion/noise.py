@@ -82,7 +82,9 @@ class NoiseSchedule:
 
     def ending_at(self, final: Literal["one", "first"]) -> "NoiseSchedule":
         """Return the same schedule ending at no noise ("one") or at the first training level ("first")."""
-        return NoiseSchedule(self.alphas_cumprod, 1.0 if final == "one" else float(self.alphas_cumprod[0]))
+        return NoiseSchedule(
+            self.alphas_cumprod, 1.0 if final == "one" else float(self.alphas_cumprod[0])
+        )
 
     def rescaled_to_zero_terminal_snr(self) -> "NoiseSchedule":
         """Return the schedule shifted and scaled so that its last level is pure noise (Lin et al. 2024, algorithm 1).
@@ -96,7 +98,11 @@ class NoiseSchedule:
 
 
 def x0_and_eps(
-    prediction: mx.array, z: mx.array, alpha: mx.array | float, sigma: mx.array | float, kind: PredictionType
+    prediction: mx.array,
+    z: mx.array,
+    alpha: mx.array | float,
+    sigma: mx.array | float,
+    kind: PredictionType,
 ) -> tuple[mx.array, mx.array]:
     """Return the estimates (x0, eps) that a network's `prediction` at state `z` stands for, float32.
 
@@ -112,7 +118,11 @@ def x0_and_eps(
 
 
 def prediction_for_x0(
-    x0: mx.array, z: mx.array, alpha: mx.array | float, sigma: mx.array | float, kind: PredictionType
+    x0: mx.array,
+    z: mx.array,
+    alpha: mx.array | float,
+    sigma: mx.array | float,
+    kind: PredictionType,
 ) -> mx.array:
     """Return what a network must predict at `z` so that its x0 estimate is `x0`: the inverse of `x0_and_eps`."""
     if kind == "sample":
@@ -136,7 +146,9 @@ def target_weights(kappas: np.ndarray) -> np.ndarray:
     whole weight falls on the last prediction. `kappas` is (K+1,), rising, float64.
     """
     kappas = np.asarray(kappas, dtype=np.float64)
-    if np.isinf(kappas[-1]) or kappas[-1] == kappas[0]:  # also a step of no length, which moves nothing
+    if (
+        np.isinf(kappas[-1]) or kappas[-1] == kappas[0]
+    ):  # also a step of no length, which moves nothing
         weights = np.zeros(len(kappas) - 1)
         weights[-1] = 1.0
         return weights

@@ -12,7 +12,9 @@ Cost = Literal["z_mse", "z_norm", "x0_mse"]
 COSTS: tuple[Cost, ...] = ("z_mse", "z_norm", "x0_mse")
 
 
-def cost_matrix(z: np.ndarray, x0: np.ndarray, alphas: np.ndarray, sigmas: np.ndarray, cost: Cost) -> np.ndarray:
+def cost_matrix(
+    z: np.ndarray, x0: np.ndarray, alphas: np.ndarray, sigmas: np.ndarray, cost: Cost
+) -> np.ndarray:
     """Return c(i, j), the loss of one DDIM step from point i straight to point j instead of the fine steps between.
 
     Chen et al. 2024 (GITS), section 3.3. `z` (N, M+1, D) are the states of N trajectories at M+1 levels, `x0`
@@ -34,11 +36,15 @@ def cost_matrix(z: np.ndarray, x0: np.ndarray, alphas: np.ndarray, sigmas: np.nd
             out[i, j] = (miss.astype(np.float64) ** 2).mean()
             if cost == "x0_mse":
                 weight = (alphas[j] - alphas[i] * sigmas[j] / sigmas[i]) ** 2
-                out[i, j] = out[i, j] / weight if weight else 0.0  # between equal levels any x0 lands
+                out[i, j] = (
+                    out[i, j] / weight if weight else 0.0
+                )  # between equal levels any x0 lands
     return out
 
 
-def best_path(costs: np.ndarray, steps: int, *, gamma: float = 1.0, forced: Sequence[int] = ()) -> list[int]:
+def best_path(
+    costs: np.ndarray, steps: int, *, gamma: float = 1.0, forced: Sequence[int] = ()
+) -> list[int]:
     """Return the `steps` point indices (rising, first 0) of the cheapest path from point 0 to the final level.
 
     ``V_1(i) = c(i, M)``, ``V_k(i) = min_{j>i} c(i, j) + gamma V_{k-1}(j)`` with back-pointers, O(K M**2). Points in
@@ -47,7 +53,9 @@ def best_path(costs: np.ndarray, steps: int, *, gamma: float = 1.0, forced: Sequ
     count = costs.shape[0]
     must = sorted(set(forced) - {0})
     if not max(1, len(must) + 1) <= steps <= count:
-        raise ValueError(f"{steps} steps cannot visit {len(must) + 1} given points of a grid of {count}")
+        raise ValueError(
+            f"{steps} steps cannot visit {len(must) + 1} given points of a grid of {count}"
+        )
     allowed = costs.copy()
     for point in must:
         allowed[:point, point + 1 :] = np.inf  # no step may leap over a forced point

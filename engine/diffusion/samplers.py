@@ -9,7 +9,8 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 
-from engine.diffusion.grid import Grid, Solver
+from engine.diffusion.grid import Grid
+from engine.diffusion.names import Solver
 from engine.diffusion.noise import ddim_step
 
 Denoise = Callable[[mx.array, int], tuple[mx.array, mx.array]]
@@ -53,7 +54,9 @@ def euler(denoise: Denoise, noise: mx.array, grid: Grid, on_step: OnStep | None 
     return z
 
 
-def dpmpp_2m(denoise: Denoise, noise: mx.array, grid: Grid, on_step: OnStep | None = None) -> mx.array:
+def dpmpp_2m(
+    denoise: Denoise, noise: mx.array, grid: Grid, on_step: OnStep | None = None
+) -> mx.array:
     """Return samples by DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2).
 
     Order 1 in the first step, in the last of fewer than 15 (as diffusers does), and whenever the level reached has
@@ -72,7 +75,9 @@ def dpmpp_2m(denoise: Denoise, noise: mx.array, grid: Grid, on_step: OnStep | No
             h = log_snr[i + 1] - log_snr[i]
             r = (log_snr[i] - log_snr[i - 1]) / h
             slope = (x0 - previous) * float(1 / r)
-            z = (sigmas[i + 1] / sigmas[i]) * z - (alphas[i + 1] * float(np.expm1(-h))) * (x0 + 0.5 * slope)
+            z = (sigmas[i + 1] / sigmas[i]) * z - (alphas[i + 1] * float(np.expm1(-h))) * (
+                x0 + 0.5 * slope
+            )
         previous = x0
         mx.eval(z)
         if on_step is not None:

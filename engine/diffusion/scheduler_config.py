@@ -10,8 +10,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from engine.diffusion.grid import SPACINGS, Grid, Solver, Spacing, grid_at, spaced_grid
-from engine.diffusion.noise import BETA_SCHEDULES, PREDICTION_TYPES, NoiseSchedule, PredictionType, betas
+from engine.diffusion.grid import Grid, grid_at, spaced_grid
+from engine.diffusion.names import SPACINGS, Solver, Spacing
+from engine.diffusion.noise import (
+    BETA_SCHEDULES,
+    PREDICTION_TYPES,
+    NoiseSchedule,
+    PredictionType,
+    betas,
+)
 from engine.errors import CheckpointError
 
 GRID_KEY = "diffopt_timesteps"
@@ -44,10 +51,16 @@ class SchedulerSettings:
     solver: Solver
     spacing: Spacing
     steps_offset: int
-    clip_range: float | None  # x0 is clipped to [-clip_range, clip_range] by DDIM; None leaves it alone
-    own_timesteps: tuple[float, ...] | None  # a distilled student's grid; None for an ordinary model
+    clip_range: (
+        float | None
+    )  # x0 is clipped to [-clip_range, clip_range] by DDIM; None leaves it alone
+    own_timesteps: (
+        tuple[float, ...] | None
+    )  # a distilled student's grid; None for an ordinary model
 
-    def grid(self, steps: int, spacing: Spacing | None = None, solver: Solver | None = None) -> Grid:
+    def grid(
+        self, steps: int, spacing: Spacing | None = None, solver: Solver | None = None
+    ) -> Grid:
         """Return the grid that this checkpoint's scheduler would use for `steps` steps of `solver`."""
         return spaced_grid(
             self.schedule,
@@ -76,7 +89,9 @@ def read_scheduler_config(config: Mapping[str, Any], source: str) -> SchedulerSe
     reader.refuse_unless("use_exponential_sigmas", False, "only karras spacing is supported")
     reader.refuse_unless("use_beta_sigmas", False, "only karras spacing is supported")
     reader.refuse_unless("timestep_type", "discrete", "the network must be told timesteps")
-    reader.refuse_unless("interpolation_type", "linear", "only linear interpolation between levels is supported")
+    reader.refuse_unless(
+        "interpolation_type", "linear", "only linear interpolation between levels is supported"
+    )
     prediction = reader.text("prediction_type", "epsilon", PREDICTION_TYPES)
 
     schedule = _read_schedule(reader, prediction)
@@ -105,12 +120,20 @@ def _read_schedule(reader: "_Reader", prediction: str) -> NoiseSchedule:
         try:
             values = np.asarray(trained, dtype=np.float32)
         except (TypeError, ValueError):
-            reader.fail("trained_betas", "not a list of numbers", f"{count} numbers, one for each timestep")
+            reader.fail(
+                "trained_betas", "not a list of numbers", f"{count} numbers, one for each timestep"
+            )
         if values.ndim != 1 or len(values) != count:
-            reader.fail("trained_betas", f"{values.size} values", f"{count}, one for each of num_train_timesteps")
+            reader.fail(
+                "trained_betas",
+                f"{values.size} values",
+                f"{count}, one for each of num_train_timesteps",
+            )
     else:
         kind = reader.text("beta_schedule", "linear", BETA_SCHEDULES)
-        values = betas(kind, count, reader.number("beta_start", 1e-4), reader.number("beta_end", 0.02))
+        values = betas(
+            kind, count, reader.number("beta_start", 1e-4), reader.number("beta_end", 0.02)
+        )
     if not ((values >= 0).all() and (values <= 1).all()):
         reader.fail("trained_betas/beta_end", "variances outside [0, 1]", "0 to 1")
     # DDIM says set_alpha_to_one, DPM-Solver and Euler say final_sigmas_type: one fact under two names.
@@ -120,7 +143,11 @@ def _read_schedule(reader: "_Reader", prediction: str) -> NoiseSchedule:
     schedule = NoiseSchedule.from_betas(values, end_at_first=ends_at_first)
     if reader.flag("rescale_betas_zero_snr", False):
         if prediction == "epsilon":
-            reader.fail("rescale_betas_zero_snr", "true with epsilon prediction", "v_prediction or sample: an epsilon prediction says nothing where no signal is left")
+            reader.fail(
+                "rescale_betas_zero_snr",
+                "true with epsilon prediction",
+                "v_prediction or sample: an epsilon prediction says nothing where no signal is left",
+            )
         schedule = schedule.rescaled_to_zero_terminal_snr()
     return schedule
 
@@ -151,7 +178,12 @@ class _Reader:
     def number(self, key: str, default: float) -> float:
         value = self.config.get(key)
         value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value) or value <= 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not np.isfinite(value)
+            or value <= 0
+        ):
             self.fail(key, repr(value), "a number above 0")
         return float(value)
 
@@ -170,7 +202,13 @@ class _Reader:
         value = self.config.get(GRID_KEY)
         if value is None:
             return None
-        numbers = isinstance(value, list) and value and all(isinstance(t, int | float) for t in value)
-        if not numbers or sorted(set(value), reverse=True) != value or not all(0 <= t <= count - 1 for t in value):
+        numbers = (
+            isinstance(value, list) and value and all(isinstance(t, int | float) for t in value)
+        )
+        if (
+            not numbers
+            or sorted(set(value), reverse=True) != value
+            or not all(0 <= t <= count - 1 for t in value)
+        ):
             self.fail(GRID_KEY, repr(value), f"a falling list of timesteps in 0 to {count - 1}")
         return tuple(float(t) for t in value)

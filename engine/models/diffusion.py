@@ -12,11 +12,14 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map
 
-from engine.diffusion.grid import Grid, Solver
+from engine.diffusion.grid import Grid
+from engine.diffusion.names import Solver
 from engine.diffusion.noise import NoiseSchedule, PredictionType, x0_and_eps
 from engine.diffusion.samplers import SAMPLERS, OnStep
 
-Condition = dict[str, mx.array]  # for example {"class_labels": (B,) int32}; empty where there is none
+Condition = dict[
+    str, mx.array
+]  # for example {"class_labels": (B,) int32}; empty where there is none
 
 
 class DiffusionModel(nn.Module):
@@ -81,7 +84,9 @@ class DiffusionModel(nn.Module):
             alpha, sigma = grid.alphas[i], grid.sigmas[i]
             x0, eps = x0_and_eps(forward(z, t, condition), z, alpha, sigma, self.prediction_type)
             if self.clip_range is not None and solver == "ddim":
-                x0 = mx.clip(x0, -self.clip_range, self.clip_range)  # eps is not recomputed: diffusers' convention
+                x0 = mx.clip(
+                    x0, -self.clip_range, self.clip_range
+                )  # eps is not recomputed: diffusers' convention
             return x0, eps
 
         return denoise
@@ -97,7 +102,9 @@ class DiffusionModel(nn.Module):
     ) -> mx.array:
         """Return samples (B, H, W, C) from unit-variance `noise` of that shape, on this model's own grid by default."""
         grid, solver = grid or self.grid, solver or self.solver
-        return SAMPLERS[solver](self.denoise_at(grid, solver, condition or {}), noise, grid, on_step)
+        return SAMPLERS[solver](
+            self.denoise_at(grid, solver, condition or {}), noise, grid, on_step
+        )
 
     def student(self, grid: Grid | None = None) -> "DiffusionModel":
         """Return an independent copy to train on `grid`: float32 weights of its own, order 1, nothing clipped.
@@ -106,7 +113,9 @@ class DiffusionModel(nn.Module):
         """
         network = copy.deepcopy(self.network)
         network.update(tree_map(_owned_float32, self.network.parameters()))
-        return self._like(network, grid or self.grid, solver="ddim", clip_range=None, compute_dtype=mx.float32)
+        return self._like(
+            network, grid or self.grid, solver="ddim", clip_range=None, compute_dtype=mx.float32
+        )
 
     def frozen_as(self, dtype: mx.Dtype, bits: int | None = None) -> "DiffusionModel":
         """Return this model held in `dtype`, its linear layers quantised to `bits` if given; for a frozen teacher.
@@ -122,7 +131,9 @@ class DiffusionModel(nn.Module):
                 network,
                 group_size=32,
                 bits=bits,
-                class_predicate=lambda _, m: isinstance(m, nn.Linear) and m.weight.shape[-1] % 32 == 0,
+                class_predicate=lambda _, m: (
+                    isinstance(m, nn.Linear) and m.weight.shape[-1] % 32 == 0
+                ),
             )
         network.freeze()
         return self._like(

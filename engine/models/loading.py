@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from engine.diffusion.grid import Solver, Spacing
+from engine.diffusion.names import Solver, Spacing
 from engine.diffusion.scheduler_config import GRID_KEY, SchedulerSettings, read_scheduler_config
 from engine.errors import CheckpointError
 from engine.models.checkpoint import Checkpoint, load_checkpoint
@@ -45,7 +45,9 @@ def load_model(
     if final_alpha is not None:
         settings = replace(settings, schedule=settings.schedule.ending_at(final_alpha))
     if clip_sample is not None:
-        settings = replace(settings, clip_range=(settings.clip_range or 1.0) if clip_sample else None)
+        settings = replace(
+            settings, clip_range=(settings.clip_range or 1.0) if clip_sample else None
+        )
     own = settings.own_grid()
     solver = solver or settings.solver
     if own is None and not 1 <= steps <= settings.schedule.count:
@@ -71,7 +73,9 @@ def _sample_shape(checkpoint: Checkpoint) -> tuple[int, int, int]:
     size, channels = config.get("sample_size"), config.get("in_channels") or 3
     height, width = size if isinstance(size, list) else (size, size)
     if not isinstance(height, int) or not isinstance(width, int):
-        raise CheckpointError(f"{source}: sample_size is {size!r}; wanted the height and width of a sample in pixels.")
+        raise CheckpointError(
+            f"{source}: sample_size is {size!r}; wanted the height and width of a sample in pixels."
+        )
     outputs = config.get("out_channels") or 3
     if outputs != channels:
         raise CheckpointError(

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.diffusion.grid import SPACINGS, Grid, Solver, grid_at, spaced_grid
+from engine.diffusion.grid import Grid, grid_at, spaced_grid
+from engine.diffusion.names import SPACINGS, Solver
 from engine.diffusion.programme import COSTS, Cost, best_path, cost_matrix
 from engine.diffusion.scheduler_config import SchedulerSettings
 from engine.models.diffusion import DiffusionModel
@@ -62,7 +63,8 @@ class Ranked:
         """Return what `to_record` wrote."""
         candidate = values["candidate"]
         return cls(
-            Candidate(candidate["solver"], Grid.from_dict(candidate["grid"])), Quality.from_dict(values["quality"])
+            Candidate(candidate["solver"], Grid.from_dict(candidate["grid"])),
+            Quality.from_dict(values["quality"]),
         )
 
 
@@ -90,7 +92,9 @@ class AdaptiveScheduler:
         self._trajectories: Trajectories | None = None
         self._evaluator: Evaluator | None = None
 
-    def share(self, *, trajectories: Trajectories | None = None, evaluator: Evaluator | None = None) -> None:
+    def share(
+        self, *, trajectories: Trajectories | None = None, evaluator: Evaluator | None = None
+    ) -> None:
         """Use the given trajectories of the model and evaluator on the select noise instead of making them."""
         self._trajectories = trajectories or self._trajectories
         self._evaluator = evaluator or self._evaluator
@@ -101,14 +105,18 @@ class AdaptiveScheduler:
         if self._trajectories is None:
             labels = balanced_labels(SEARCH_TRAJECTORIES, self.model.class_count)
             noise = unit_noise(Purpose.TRAIN, SEARCH_TRAJECTORIES, self.model.sample_shape)
-            self._trajectories = record_trajectories(self.model, noise, labels, batch_size=self.batch_size)
+            self._trajectories = record_trajectories(
+                self.model, noise, labels, batch_size=self.batch_size
+            )
         return self._trajectories
 
     @property
     def evaluator(self) -> Evaluator:
         """Scores against the model's own full-length samples on the select noise."""
         if self._evaluator is None:
-            noise_set = NoiseSet.select(self.quality.select_samples, self.model.sample_shape, self.model.class_count)
+            noise_set = NoiseSet.select(
+                self.quality.select_samples, self.model.sample_shape, self.model.class_count
+            )
             self._evaluator = Evaluator.against(
                 self.model,
                 noise_set,
@@ -119,7 +127,11 @@ class AdaptiveScheduler:
         return self._evaluator
 
     def propose(
-        self, steps: int, solvers: Sequence[Solver] = ("ddim", "dpmpp_2m"), *, with_noise_levels: bool = True
+        self,
+        steps: int,
+        solvers: Sequence[Solver] = ("ddim", "dpmpp_2m"),
+        *,
+        with_noise_levels: bool = True,
     ) -> list[Candidate]:
         """Return distinct candidates of `steps` steps: published spacings, dynamic programmes, other noise levels."""
         candidates: dict[tuple[Solver, tuple[float, ...], float, float], Candidate] = {}
@@ -138,7 +150,9 @@ class AdaptiveScheduler:
         """Return the candidates with their measured quality on the select noise, the best first."""
         ranked = []
         for candidate in candidates:
-            one = Ranked(candidate, self.evaluator.quality_of(self.model, candidate.grid, candidate.solver))
+            one = Ranked(
+                candidate, self.evaluator.quality_of(self.model, candidate.grid, candidate.solver)
+            )
             ranked.append(one)
             if on_ranked is not None:
                 on_ranked(one)
@@ -170,7 +184,9 @@ class AdaptiveScheduler:
         if not forced:
             for name in ("trailing", "log_snr", "karras"):
                 wanted = spaced_grid(self.model.schedule, name, steps).timesteps
-                grid = fine.subset(fine.nearest_indices(wanted), "uniform" if name == "trailing" else name)
+                grid = fine.subset(
+                    fine.nearest_indices(wanted), "uniform" if name == "trailing" else name
+                )
                 found.setdefault(grid.timesteps, grid)
         for grid in self.programme_grids(steps, forced=forced):
             found.setdefault(grid.timesteps, grid)
@@ -182,12 +198,15 @@ class AdaptiveScheduler:
         count, steps = paths.count, paths.grid.steps
         states = paths.states.reshape(count, steps + 1, -1)
         predictions = paths.x0.reshape(count, steps, -1)
-        return cost_matrix(states, predictions, np.array(paths.grid.alphas), np.array(paths.grid.sigmas), cost)
+        return cost_matrix(
+            states, predictions, np.array(paths.grid.alphas), np.array(paths.grid.sigmas), cost
+        )
 
     def _spaced(self, steps: int, solver: Solver) -> list[Grid]:
         offset = self.scheduler.steps_offset if self.scheduler else 0
         return [
-            spaced_grid(self.model.schedule, spacing, steps, offset=offset, solver=solver) for spacing in SPACINGS
+            spaced_grid(self.model.schedule, spacing, steps, offset=offset, solver=solver)
+            for spacing in SPACINGS
         ]
 
     def _other_levels(self, grids: Sequence[Grid], steps: int) -> list[Grid]:
@@ -203,10 +222,22 @@ class AdaptiveScheduler:
             first, *rest = grid.timesteps
             for start in (0.98 * (schedule.count - 1), 0.96 * (schedule.count - 1)):
                 if first > start > (rest[0] if rest else 0):
-                    others.append(grid_at(schedule, [float(round(start)), *rest], f"{grid.name}, from {start:.0f}"))
+                    others.append(
+                        grid_at(
+                            schedule, [float(round(start)), *rest], f"{grid.name}, from {start:.0f}"
+                        )
+                    )
             ending = "first" if schedule.final_alpha_cumprod == 1.0 else "one"
-            others.append(grid_at(schedule.ending_at(ending), grid.timesteps, f"{grid.name}, ends at {ending}"))
+            others.append(
+                grid_at(
+                    schedule.ending_at(ending), grid.timesteps, f"{grid.name}, ends at {ending}"
+                )
+            )
             if self.model.prediction_type != "epsilon" and schedule.alphas_cumprod[-1] > 0:
-                zero = grid_at(schedule.rescaled_to_zero_terminal_snr(), grid.timesteps, f"{grid.name}, zero SNR")
+                zero = grid_at(
+                    schedule.rescaled_to_zero_terminal_snr(),
+                    grid.timesteps,
+                    f"{grid.name}, zero SNR",
+                )
                 others.append(replace(zero, name=f"{grid.name}, zero terminal SNR"))
         return others

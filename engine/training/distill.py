@@ -18,6 +18,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from mlx.utils import tree_flatten
 
 from engine.config import even_ratio_steps
 from engine.diffusion.grid import Grid, spaced_grid
@@ -26,7 +27,13 @@ from engine.models.diffusion import DiffusionModel
 from engine.records import DistillationStage, StepReport
 from engine.settings import HardwareSettings, TrainingSettings
 from engine.training.noise_sets import Purpose, balanced_labels, generator, unit_noise
-from engine.training.states import PoolSource, StatePool, data_source, rollout_source, trajectory_source
+from engine.training.states import (
+    PoolSource,
+    StatePool,
+    data_source,
+    rollout_source,
+    trajectory_source,
+)
 from engine.training.trainer import Trainer, parameters_of
 from engine.training.trajectories import Trajectories, record_trajectories
 
@@ -46,7 +53,9 @@ class TrainingProgress:
 
     def pool(self) -> StatePool:
         """Return the training states that were in use."""
-        return StatePool(self.tensors["pool.z"], self.tensors["pool.target"], self.tensors.get("pool.labels"))
+        return StatePool(
+            self.tensors["pool.z"], self.tensors["pool.target"], self.tensors.get("pool.labels")
+        )
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,12 @@ class ProgressKeeper:
     recall: Callable[[], TrainingProgress | None] = lambda: None
 
 
-def _save(
-    config: "StageConfig", trainer: Trainer, pool: StatePool, step: int, rate: float
-) -> Any:
+def _save(config: "StageConfig", trainer: Trainer, pool: StatePool, step: int, rate: float) -> Any:
     """Keep the training as it stands; refuse to keep what is not finite, for it is what one falls back to."""
     tensors = trainer.snapshot()
-    if not all(np.isfinite(value).all() for key, value in tensors.items() if key.startswith("network.")):
+    if not all(
+        np.isfinite(value).all() for key, value in tensors.items() if key.startswith("network.")
+    ):
         raise FloatingPointError(f"weights are not finite at step {step}")
     tensors |= {"pool.z": pool.z, "pool.target": pool.target}
     if pool.labels is not None:
@@ -89,7 +98,9 @@ class StageConfig:
     on_diverged: Callable[[str, float], None] | None = None
 
     @classmethod
-    def from_any(cls, source: "StageConfig | DistillationStage | Mapping[str, Any]") -> "StageConfig":
+    def from_any(
+        cls, source: "StageConfig | DistillationStage | Mapping[str, Any]"
+    ) -> "StageConfig":
         """Return a StageConfig from itself, from a stage, or from a mapping of its fields. Raises ConfigError."""
         if isinstance(source, StageConfig):
             return source
@@ -98,7 +109,9 @@ class StageConfig:
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(source) - known)
         if unknown:
-            raise ConfigError(f"stage_config: unknown key {unknown[0]}; known are {', '.join(sorted(known))}.")
+            raise ConfigError(
+                f"stage_config: unknown key {unknown[0]}; known are {', '.join(sorted(known))}."
+            )
         return cls(**source)
 
 
@@ -141,8 +154,12 @@ class ProgressiveDistillation:
             )
         count = min(stage_count, teacher.steps - target_steps)
         steps = list(stage_steps or even_ratio_steps(teacher.steps, target_steps, count))
-        if steps[-1] != target_steps or any(a <= b for a, b in zip([teacher.steps, *steps], steps, strict=False)):
-            raise ConfigError(f"stage_steps are {steps}; wanted counts falling from {teacher.steps} to {target_steps}.")
+        if steps[-1] != target_steps or any(
+            a <= b for a, b in zip([teacher.steps, *steps], steps, strict=False)
+        ):
+            raise ConfigError(
+                f"stage_steps are {steps}; wanted counts falling from {teacher.steps} to {target_steps}."
+            )
         self.distillation_stages = []
         for number, output_steps in enumerate(steps, start=1):
             grid = (grids or {}).get(output_steps) or uniform_subset(teacher, output_steps)
@@ -161,8 +178,9 @@ class ProgressiveDistillation:
     ) -> nn.Module:
         """Train `student` in place to do in one step of its grid what `teacher` does between two of its points.
 
-        Starts from the teacher's weights; returns the student holding its averaged weights. Raises TrainingError if the
-        loss is not finite however low the learning rate, ConfigError if the grids do not fit.
+        Starts from the teacher's weights, or from the student's own if the teacher is held in fewer bits than float32;
+        returns the student holding its averaged weights. Raises TrainingError if the loss is not finite however low the
+        learning rate, ConfigError if the grids do not fit.
         """
         teacher, student = _checked(teacher), _checked(student)
         config = StageConfig.from_any(stage_config)
@@ -171,8 +189,10 @@ class ProgressiveDistillation:
         try:
             teacher.grid.indices_of(student.grid)
         except ValueError as error:
-            raise ConfigError(f"the student's grid is not a subset of its teacher's: {error}.") from error
-        if config.start_from_teacher:
+            raise ConfigError(
+                f"the student's grid is not a subset of its teacher's: {error}."
+            ) from error
+        if config.start_from_teacher and _is_exact(teacher.network):
             student.network.update(parameters_of(teacher.network))
         source = self._source(teacher, student, config)
         rate, kept = config.learning_rate or self.training.learning_rate, config.progress.recall()
@@ -191,7 +211,9 @@ class ProgressiveDistillation:
                     ) from error
                 # Back to the last good checkpoint, or to the start, at a lower rate: a bounded number of times.
                 kept, rate = config.progress.recall(), rate / 4
-                logger.warning("stage %d: %s; going on at learning rate %g", config.stage_number, error, rate)
+                logger.warning(
+                    "stage %d: %s; going on at learning rate %g", config.stage_number, error, rate
+                )
                 if config.on_diverged is not None:
                     config.on_diverged(str(error), rate)
         raise AssertionError("the loop returns or raises")
@@ -228,7 +250,9 @@ class ProgressiveDistillation:
             if pool is None or turn == 0:
                 pool = source(renewals)
             # The batch follows from the step alone, so a resumed stage draws what it would have drawn.
-            loss, norm = trainer.step(pool.batch(training.batch_size, generator(Purpose.ORDER, *seed, 1, step)))
+            loss, norm = trainer.step(
+                pool.batch(training.batch_size, generator(Purpose.ORDER, *seed, 1, step))
+            )
             counted += training.batch_size
             if step % training.report_every == 0 or step == iterations:
                 report = StepReport(
@@ -248,9 +272,17 @@ class ProgressiveDistillation:
                 self.between_steps(partial(_save, config, trainer, pool, step, rate))
         trainer.keep_average()
 
-    def _source(self, teacher: DiffusionModel, student: DiffusionModel, config: StageConfig) -> PoolSource:
-        training, seed, batch_size = self.training, self._seed(config), self.hardware.evaluation_batch_size
-        states = min(training.trajectories * student.steps, training.batch_size * training.refresh_steps)
+    def _source(
+        self, teacher: DiffusionModel, student: DiffusionModel, config: StageConfig
+    ) -> PoolSource:
+        training, seed, batch_size = (
+            self.training,
+            self._seed(config),
+            self.hardware.evaluation_batch_size,
+        )
+        states = min(
+            training.trajectories * student.steps, training.batch_size * training.refresh_steps
+        )
         if training.states == "data":
             if self.images is None:
                 raise ConfigError("training.states is data but no images were given.")
@@ -266,12 +298,16 @@ class ProgressiveDistillation:
         paths = config.trajectories
         if paths is None:
             labels = balanced_labels(training.trajectories, teacher.class_count)
-            noise = unit_noise(Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed)
+            noise = unit_noise(
+                Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed
+            )
             paths = record_trajectories(teacher, noise, labels, batch_size=batch_size)
         paths = paths.on_subset(paths.grid.indices_of(student.grid))
         if training.states == "trajectory":
             return trajectory_source(paths, states=states, seed=(*seed, 0))
-        return rollout_source(student, teacher, paths, states=states, seed=(*seed, 0), batch_size=batch_size)
+        return rollout_source(
+            student, teacher, paths, states=states, seed=(*seed, 0), batch_size=batch_size
+        )
 
     def _seed(self, config: StageConfig) -> tuple[int, ...]:
         return (self.training.seed, *(config.seed_path or (config.stage_number,)))
@@ -284,6 +320,11 @@ def uniform_subset(teacher: DiffusionModel, steps: int) -> Grid:
     """
     wanted = spaced_grid(teacher.schedule, "trailing", steps).timesteps
     return teacher.grid.subset(teacher.grid.nearest_indices(wanted), "uniform")
+
+
+def _is_exact(network: nn.Module) -> bool:
+    """Return whether all weights are float32: those of a narrower or quantised teacher are no master weights."""
+    return all(value.dtype == mx.float32 for _, value in tree_flatten(network.parameters()))
 
 
 def _checked(model: nn.Module) -> DiffusionModel:

@@ -10,7 +10,8 @@ import mlx.core as mx
 import numpy as np
 
 from engine import hardware
-from engine.diffusion.grid import Grid, Solver
+from engine.diffusion.grid import Grid
+from engine.diffusion.names import Solver
 from engine.models.diffusion import DiffusionModel
 from engine.records import Quality
 from engine.training.noise_sets import NoiseSet, condition_of
@@ -35,14 +36,20 @@ def sample_all(
     for start in range(0, len(noise), batch_size):
         part = slice(start, min(start + batch_size, len(noise)))
         condition = condition_of(None if labels is None else labels[part])
-        out[part] = np.array(model.sample(mx.array(noise[part]), condition, grid=grid, solver=solver))
+        out[part] = np.array(
+            model.sample(mx.array(noise[part]), condition, grid=grid, solver=solver)
+        )
         if on_progress is not None:
             on_progress(part.stop, len(noise))
     return out
 
 
 def sample_teacher(
-    teacher: DiffusionModel, noise_set: NoiseSet, *, batch_size: int, on_progress: OnProgress | None = None
+    teacher: DiffusionModel,
+    noise_set: NoiseSet,
+    *,
+    batch_size: int,
+    on_progress: OnProgress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the teacher's samples from a set's noise and from its fresh noise, both (n, H, W, C)."""
     count, labels = len(noise_set.noise), noise_set.labels
@@ -83,8 +90,12 @@ class Evaluator:
 
         None fits them on this set's own fresh-noise samples, for a set that has no predecessor.
         """
-        own, other = sample_teacher(teacher, noise_set, batch_size=batch_size, on_progress=on_progress)
-        return cls.from_samples(noise_set, own, other, components, batch_size=batch_size, resamples=resamples)
+        own, other = sample_teacher(
+            teacher, noise_set, batch_size=batch_size, on_progress=on_progress
+        )
+        return cls.from_samples(
+            noise_set, own, other, components, batch_size=batch_size, resamples=resamples
+        )
 
     @classmethod
     def from_samples(
@@ -102,7 +113,10 @@ class Evaluator:
         count = len(teacher_samples)
         components = components or Components.fit(to_unit_range(other_samples), count)
         scorer = QualityScorer(
-            to_unit_range(teacher_samples), to_unit_range(other_samples), components, resamples=resamples
+            to_unit_range(teacher_samples),
+            to_unit_range(other_samples),
+            components,
+            resamples=resamples,
         )
         looks = Counter() if looks is None else looks
         return cls(noise_set, batch_size, teacher_samples, other_samples, scorer, looks)
@@ -178,7 +192,12 @@ class Cost:
 
 
 def measure_cost(
-    original: DiffusionModel, optimized: DiffusionModel, noise_set: NoiseSet, *, batch_size: int, repeats: int
+    original: DiffusionModel,
+    optimized: DiffusionModel,
+    noise_set: NoiseSet,
+    *,
+    batch_size: int,
+    repeats: int,
 ) -> Cost:
     """Return the cost of sampling one batch with each, warm, the median of `repeats` alternating measurements."""
     count = min(batch_size, len(noise_set.noise))

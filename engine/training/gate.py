@@ -33,13 +33,16 @@ LADDER: tuple[Remedy, ...] = (
 )
 
 
-def rungs(retries: int, *, input_steps: int, output_steps: int, has_other_grid: bool) -> list[Remedy]:
+def rungs(
+    retries: int, *, input_steps: int, output_steps: int, has_other_grid: bool
+) -> list[Remedy]:
     """Return the tries that one stage may take: the plan and at most `retries` remedies that can apply to it."""
     can_split = smaller_reduction(input_steps, output_steps) is not None
     usable = [
         remedy
         for remedy in LADDER
-        if (has_other_grid or not remedy.takes_next_grid) and (can_split or not remedy.is_smaller_reduction)
+        if (has_other_grid or not remedy.takes_next_grid)
+        and (can_split or not remedy.is_smaller_reduction)
     ]
     return usable[: retries + 1]
 
@@ -73,12 +76,24 @@ def judge(
     """
     early = select.quality_of(student, on_progress=on_progress)
     if early.score < threshold:
-        return Verdict(early, None, False, f"score {early.score:.4f} on the select noise is below {threshold:g}")
+        return Verdict(
+            early,
+            None,
+            False,
+            f"score {early.score:.4f} on the select noise is below {threshold:g}",
+        )
     quality = final().quality_of(student, on_progress=on_progress)
     if not quality.is_conclusive:
-        return Verdict(early, quality, False, f"{quality.samples} samples are too few for a verdict")
+        return Verdict(
+            early, quality, False, f"{quality.samples} samples are too few for a verdict"
+        )
     if quality.lower_bound < threshold:
         return Verdict(
-            early, quality, False, f"lower bound {quality.lower_bound:.4f} of score {quality.score:.4f} is below {threshold:g}"
+            early,
+            quality,
+            False,
+            f"lower bound {quality.lower_bound:.4f} of score {quality.score:.4f} is below {threshold:g}",
         )
-    return Verdict(early, quality, True, f"lower bound {quality.lower_bound:.4f} reaches {threshold:g}")
+    return Verdict(
+        early, quality, True, f"lower bound {quality.lower_bound:.4f} reaches {threshold:g}"
+    )

@@ -22,7 +22,9 @@ def load_images(
     if source == "bundled:digits":
         images, labels = (part[:TRAINING_COUNT] for part in load_digits())
         if images.shape[1:] != shape:
-            raise DataError(f"data.images is bundled:digits, 8x8 grey; the model wants (H, W, C) = {shape}.")
+            raise DataError(
+                f"data.images is bundled:digits, 8x8 grey; the model wants (H, W, C) = {shape}."
+            )
         return images, labels if class_count is not None else None
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -57,7 +59,9 @@ def _decoded(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     with Image.open(path) as image:
         picture = image.convert("L" if channels == 1 else "RGB")
     scale = max(width / picture.width, height / picture.height)
-    large = picture.resize((max(width, round(picture.width * scale)), max(height, round(picture.height * scale))))
+    large = picture.resize(
+        (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
+    )
     left, top = (large.width - width) // 2, (large.height - height) // 2
     pixels = np.asarray(large.crop((left, top, left + width, top + height)), np.float32)
     return pixels.reshape(height, width, channels) / 127.5 - 1.0

@@ -31,7 +31,9 @@ def generator(purpose: Purpose, *parts: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(purpose), *parts])))
 
 
-def unit_noise(purpose: Purpose, count: int, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+def unit_noise(
+    purpose: Purpose, count: int, shape: tuple[int, int, int], seed: int = 0
+) -> np.ndarray:
     """Return (count, H, W, C) float32 of unit variance. A larger count begins with the smaller one's draws."""
     return generator(purpose, seed).standard_normal((count, *shape), dtype=np.float32)
 

@@ -15,7 +15,9 @@ from engine.records import Bound, Quality
 FEWEST_FOR_DISTRIBUTION = 64
 _BLOCKS = 8  # of the jackknife
 _ONE_SIDED_95 = 1.645
-_VARIANCE_FLOOR = 0.05  # share of the teacher's variance below which another seed's distance is not taken
+_VARIANCE_FLOOR = (
+    0.05  # share of the teacher's variance below which another seed's distance is not taken
+)
 _ROUNDING = 1e-12  # share of the energy below which a variance is float32 noise
 _EMPTY_BAND = 1e-8  # share of the teacher's total variance below which a band carries nothing
 
@@ -68,7 +70,9 @@ class QualityScorer:
         variances = np.array([band.reshape(self.count, -1).var(0).sum() for band in bands])
         # Equal pictures have a variance of rounding errors, not of 0.
         if variances.sum() <= _ROUNDING * sum(_squares(band).mean() for band in bands):
-            raise UndefinedScoreError("the teacher's samples are all the same picture; there is nothing to score")
+            raise UndefinedScoreError(
+                "the teacher's samples are all the same picture; there is nothing to score"
+            )
         self._kept = [i for i, v in enumerate(variances) if v > _EMPTY_BAND * variances.sum()]
         others = laplacian_bands(other_seed)
         self._bands = [bands[i] for i in self._kept]
@@ -83,24 +87,38 @@ class QualityScorer:
         if student.shape[0] != self.count:
             raise ValueError(f"{student.shape[0]} samples to score against {self.count}")
         bands = laplacian_bands(student)
-        error = np.stack([_squares(bands[k] - band) for k, band in zip(self._kept, self._bands, strict=True)])
+        error = np.stack(
+            [_squares(bands[k] - band) for k, band in zip(self._kept, self._bands, strict=True)]
+        )
         energy = np.stack([_squares(bands[k]) for k in self._kept])
 
         everyone = np.arange(self.count)[None, :]
-        draws = np.random.default_rng(self.seed).integers(0, self.count, (self.resamples, self.count))
+        draws = np.random.default_rng(self.seed).integers(
+            0, self.count, (self.resamples, self.count)
+        )
         fidelity = Bound(
-            float(self._fidelity(error, everyone)[0]), float(np.quantile(self._fidelity(error, draws), 0.05))
+            float(self._fidelity(error, everyone)[0]),
+            float(np.quantile(self._fidelity(error, draws), 0.05)),
         )
         band_energy = Bound(
-            float(self._band_energy(energy, everyone)[0]), float(np.quantile(self._band_energy(energy, draws), 0.05))
+            float(self._band_energy(energy, everyone)[0]),
+            float(np.quantile(self._band_energy(energy, draws), 0.05)),
         )
-        return Quality(fidelity, self._distribution(student), band_energy, self.count, self._components.basis.shape[1])
+        return Quality(
+            fidelity,
+            self._distribution(student),
+            band_energy,
+            self.count,
+            self._components.basis.shape[1],
+        )
 
     def _fidelity(self, error: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """Return P for each row of sample indices: mean over bands of 1 - |S - T|^2 / |T' - T|^2, (rows,)."""
         parts = []
         for band in range(len(self._kept)):
-            spread = np.maximum(self._spread[band][draws].sum(1), self._floor[band] * draws.shape[1])
+            spread = np.maximum(
+                self._spread[band][draws].sum(1), self._floor[band] * draws.shape[1]
+            )
             parts.append(1 - error[band][draws].sum(1) / spread)
         return np.clip(np.mean(parts, axis=0), 0, 1)
 
@@ -123,7 +141,8 @@ class QualityScorer:
         deleted = np.array([self._distribution_on(projected, block != b) for b in range(_BLOCKS)])
         error = np.sqrt((_BLOCKS - 1) / _BLOCKS * ((deleted - deleted.mean()) ** 2).sum())
         return Bound(
-            float(np.clip(estimate, 0, 1)), float(np.clip(min(estimate, 1.0) - _ONE_SIDED_95 * error, 0, 1))
+            float(np.clip(estimate, 0, 1)),
+            float(np.clip(min(estimate, 1.0) - _ONE_SIDED_95 * error, 0, 1)),
         )
 
     def _distribution_on(self, projected: np.ndarray, chosen: np.ndarray) -> float:
@@ -158,7 +177,9 @@ def squared_frechet(a: np.ndarray, b: np.ndarray) -> float:
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     # tr sqrt(A B) by the symmetric root(A) B root(A), whose eigenvalues are the same and never complex.
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ cov_b @ root), 0)).sum()
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+    return float(
+        ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
+    )
 
 
 def blurred(images: np.ndarray, sigma_pixels: float) -> np.ndarray:
@@ -173,7 +194,8 @@ def blurred(images: np.ndarray, sigma_pixels: float) -> np.ndarray:
         padded = np.pad(out, pad, mode="edge")
         size = out.shape[axis]
         out = sum(
-            weight * np.take(padded, np.arange(size) + k, axis=axis) for k, weight in enumerate(kernel)
+            weight * np.take(padded, np.arange(size) + k, axis=axis)
+            for k, weight in enumerate(kernel)
         )  # pyright: ignore[reportAssignmentType]
     return out
 

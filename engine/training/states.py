@@ -94,13 +94,17 @@ def rollout_source(
             condition = condition_of(None if labels is None else labels[part])
             student.sample(mx.array(noise[part]), condition, on_step=keep)
             for k in range(grid.steps):
-                target[k, part] = _teacher_target(teacher, visited[k, part], indices[k], indices[k + 1], condition)
+                target[k, part] = _teacher_target(
+                    teacher, visited[k, part], indices[k], indices[k + 1], condition
+                )
         return StatePool(visited, target, _for_every_point(labels, grid.steps))
 
     return renew
 
 
-def trajectory_source(trajectories: Trajectories, *, states: int, seed: tuple[int, ...]) -> PoolSource:
+def trajectory_source(
+    trajectories: Trajectories, *, states: int, seed: tuple[int, ...]
+) -> PoolSource:
     """Return a source of the teacher's own states along its cached paths, with the targets that the cache implies.
 
     `trajectories` are the teacher's on the student's grid. Costs no network evaluation at all.
@@ -149,7 +153,9 @@ def data_source(
             for start in range(0, each, batch_size):
                 part = slice(start, start + batch_size)
                 condition = condition_of(None if labels is None else labels[chosen[k, part]])
-                target[k, part] = _teacher_target(teacher, z[k, part], indices[k], indices[k + 1], condition)
+                target[k, part] = _teacher_target(
+                    teacher, z[k, part], indices[k], indices[k + 1], condition
+                )
         return StatePool(z, target, None if labels is None else labels[chosen])
 
     return renew
@@ -186,8 +192,9 @@ def _teacher_target(
     for k in range(start, stop):
         x0, eps = denoise(state, k)
         following = grid.alphas[k + 1] * x0 + grid.sigmas[k + 1] * eps
-        if teacher.clip_range is not None:  # clipped without recomputing eps: only the effective prediction lands
-            levels = (grid.alphas[k], grid.sigmas[k], grid.alphas[k + 1], grid.sigmas[k + 1])
+        levels = (grid.alphas[k], grid.sigmas[k], grid.alphas[k + 1], grid.sigmas[k + 1])
+        # Clipped without recomputing eps: only the effective prediction lands, unless the step has no length.
+        if teacher.clip_range is not None and levels[0] != levels[2]:
             x0 = landing_x0(state, following, *levels)
         mean = mean + float(weights[k - start]) * x0
         state = following

@@ -45,9 +45,13 @@ class Trainer:
 
         warmup = min(settings.warmup_steps, iterations // 10)
         falling = optim.linear_schedule(learning_rate, 0.0, max(1, iterations - warmup))
-        rising = optim.linear_schedule(learning_rate / max(1, warmup), learning_rate, max(1, warmup))
+        rising = optim.linear_schedule(
+            learning_rate / max(1, warmup), learning_rate, max(1, warmup)
+        )
         rate = optim.join_schedules([rising, falling], [warmup]) if warmup else falling
-        self._optimizer = optim.AdamW(rate, weight_decay=settings.weight_decay, bias_correction=True)
+        self._optimizer = optim.AdamW(
+            rate, weight_decay=settings.weight_decay, bias_correction=True
+        )
         self._optimizer.init(network.trainable_parameters())
         if snapshot is not None:
             self._restore(snapshot)  # before the step is built, which captures these arrays
@@ -77,11 +81,17 @@ class Trainer:
             "optimizer": self._optimizer.state,
         }
         return {
-            f"{name}.{key}": np.array(value) for name, tree in trees.items() for key, value in tree_flatten(tree)
+            f"{name}.{key}": np.array(value)
+            for name, tree in trees.items()
+            for key, value in tree_flatten(tree)
         }
 
     def _restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
-        trees: dict[str, list[tuple[str, mx.array]]] = {"network": [], "average": [], "optimizer": []}
+        trees: dict[str, list[tuple[str, mx.array]]] = {
+            "network": [],
+            "average": [],
+            "optimizer": [],
+        }
         for key, value in snapshot.items():
             name, _, rest = key.partition(".")
             if name in trees:
@@ -110,12 +120,20 @@ class Trainer:
 
     def _built_step(self, is_compiled: bool) -> Callable[..., tuple[mx.array, mx.array]]:
         network, optimizer, average = self._network, self._optimizer, self._average
-        decay, clip, dtype = self.settings.ema_decay, self.settings.gradient_clip, self._compute_dtype
+        decay, clip, dtype = (
+            self.settings.ema_decay,
+            self.settings.gradient_clip,
+            self._compute_dtype,
+        )
         kind = self.student.prediction_type
 
-        def loss_of(parameters: dict, z, target, point, condition, t, alpha, sigma, weight) -> mx.array:  # noqa: ANN001
+        def loss_of(
+            parameters: dict, z, target, point, condition, t, alpha, sigma, weight
+        ) -> mx.array:  # noqa: ANN001
             network.update(tree_map(lambda p: p.astype(dtype), parameters))
-            alpha, sigma, weight = (table[point].reshape(-1, 1, 1, 1) for table in (alpha, sigma, weight))
+            alpha, sigma, weight = (
+                table[point].reshape(-1, 1, 1, 1) for table in (alpha, sigma, weight)
+            )
             prediction = network(z.astype(dtype), t[point], condition).astype(mx.float32)
             x0, _ = x0_and_eps(prediction, z, alpha, sigma, kind)
             return (weight * (x0 - target) ** 2).mean()
@@ -131,11 +149,19 @@ class Trainer:
                 steps = optimizer.step.astype(mx.float32)
                 share = mx.minimum(decay, (1 + steps) / (10 + steps))
                 average.update(
-                    tree_map(lambda a, p: share * a + (1 - share) * p, average.parameters(), network.parameters())
+                    tree_map(
+                        lambda a, p: share * a + (1 - share) * p,
+                        average.parameters(),
+                        network.parameters(),
+                    )
                 )
             return loss, norm
 
-        return partial(mx.compile, inputs=self.state, outputs=self.state)(step) if is_compiled else step
+        return (
+            partial(mx.compile, inputs=self.state, outputs=self.state)(step)
+            if is_compiled
+            else step
+        )
 
 
 def parameters_of(network: nn.Module) -> dict:

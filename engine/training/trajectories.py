@@ -79,11 +79,20 @@ def _effective_x0(states: np.ndarray, grid: Grid) -> np.ndarray:
     """Return the x0 that lands each state on the next, (N, K, H, W, C) float32, computed in float64."""
     out = np.empty((len(states), grid.steps, *states.shape[2:]), np.float32)
     for i in range(grid.steps):
-        a, s, a_next, s_next = grid.alphas[i], grid.sigmas[i], grid.alphas[i + 1], grid.sigmas[i + 1]
+        a, s, a_next, s_next = (
+            grid.alphas[i],
+            grid.sigmas[i],
+            grid.alphas[i + 1],
+            grid.sigmas[i + 1],
+        )
         ratio = s_next / s
         divisor = a_next - a * ratio
-        if divisor == 0:  # a step of no length (two equal levels): the state itself says what is left
+        if (
+            divisor == 0
+        ):  # a step of no length (two equal levels): the state itself says what is left
             out[:, i] = states[:, i + 1]
             continue
-        out[:, i] = (states[:, i + 1].astype(np.float64) - ratio * states[:, i].astype(np.float64)) / divisor
+        out[:, i] = (
+            states[:, i + 1].astype(np.float64) - ratio * states[:, i].astype(np.float64)
+        ) / divisor
     return out

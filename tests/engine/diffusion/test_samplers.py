@@ -7,7 +7,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.diffusion.grid import SOLVERS, Grid, Solver, Spacing, grid_at, spaced_grid
+from engine.diffusion.grid import Grid, grid_at, spaced_grid
+from engine.diffusion.names import SOLVERS, Solver, Spacing
 from engine.diffusion.noise import NoiseSchedule, ddim_step
 from engine.diffusion.samplers import SAMPLERS, ddim, dpmpp_2m, euler
 from engine.models.diffusion import DiffusionModel

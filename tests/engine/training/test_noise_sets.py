@@ -4,7 +4,14 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.training.noise_sets import NoiseSet, Purpose, balanced_labels, condition_of, generator, unit_noise
+from engine.training.noise_sets import (
+    NoiseSet,
+    Purpose,
+    balanced_labels,
+    condition_of,
+    generator,
+    unit_noise,
+)
 
 SHAPE = (2, 2, 1)
 

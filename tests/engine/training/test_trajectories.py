@@ -6,7 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.diffusion.grid import SOLVERS, Solver, spaced_grid
+from engine.diffusion.grid import spaced_grid
+from engine.diffusion.names import SOLVERS, Solver
 from engine.diffusion.noise import NoiseSchedule, target_weights
 from engine.models.diffusion import DiffusionModel
 from engine.training.trajectories import Trajectories, record_trajectories
@@ -55,7 +56,9 @@ def test_an_end_without_length_is_recorded_too(
     for clip_range in (None, 0.2):
         paths = recorded(schedule=schedule, grid=spaced_grid(schedule, "leading", 12), clip_range=clip_range)
         assert np.isfinite(paths.x0).all()
-        assert landing_error(paths) < 1e-5
+        assert np.abs(paths.x0).max() < 10
+        if clip_range is None:  # clipping moves a state even where the level stays; no estimate lands there
+            assert landing_error(paths) < 1e-5
         assert np.isfinite(paths.on_subset([0, 5, 11]).x0).all()
 
 

@@ -1,0 +1,236 @@
+"""The command `diffopt`: reads the words, calls `engine.commands`, turns our errors into one line and an exit code."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from engine import __version__
+from engine.diffusion.names import SOLVERS, SPACINGS
+from engine.errors import DiffoptError
+
+DESCRIPTION = """\
+diffopt: fewer sampling steps for diffusion models, at a quality you can trust.
+
+  diffopt run demo                    distil the bundled model from 50 steps to 4 and report its score
+  diffopt run my.yaml --detach        train in the background; the terminal may close
+  diffopt schedule MODEL              what 4, 6, 8 and 10 steps reach with no training at all
+  diffopt sample MODEL --out a.png    look at samples
+"""
+
+EPILOG = """\
+exit codes: 0 target reached at the threshold, 3 done but the target missed it, 2 a mistake in what was given,
+130 cancelled, 1 failure.   Settings: diffopt config demo > my.yaml, edit, diffopt run my.yaml.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    module, function = options.call.split(":")
+    try:
+        return getattr(import_module(f"engine.commands.{module}"), function)(options)
+    except DiffoptError as error:
+        sys.stderr.write(f"diffopt: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return 130
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="diffopt",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"diffopt {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_run_commands(commands)
+    _add_model_commands(commands)
+    return parser
+
+
+def _add_run_commands(commands: Any) -> None:
+    run = _command(commands, "run", "runs:run", "distil a model as a config file or a recipe says")
+    run.add_argument(
+        "config", metavar="CONFIG|RECIPE", help="a YAML file, or a recipe: demo, smoke"
+    )
+    run.add_argument("--name", help="the run's name; by default the time and the recipe")
+    run.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="change a setting, e.g. --set training.batch_size=128",
+    )
+    run.add_argument(
+        "--detach", action="store_true", help="return at once; the run works in the background"
+    )
+    run.add_argument("--force", action="store_true", help="allow a runs folder on a network disk")
+    config = _command(
+        commands,
+        "config",
+        "settings:config",
+        "print a config with every setting, its unit and bounds",
+    )
+    config.add_argument("config", metavar="CONFIG|RECIPE", nargs="?", default="demo")
+    config.add_argument("--set", action="append", metavar="KEY=VALUE")
+    _command(commands, "runs", "runs:runs", "list runs")
+    for name, call, text in (
+        ("show", "runs:show", "show a run's state and result"),
+        ("log", "runs:log", "print a run's events"),
+    ):
+        command = _command(commands, name, call, text)
+        command.add_argument("run", metavar="RUN")
+    command.add_argument("--follow", action="store_true", help="go on until the run ends")
+    for name, text in (
+        ("pause", "hold a run still after its current step"),
+        ("resume", "let a paused run go on, or take a stopped, lost or failed one up again"),
+        ("checkpoint", "write a checkpoint now"),
+        ("retry", "begin the stage's current try again with other draws"),
+        ("cancel", "end a run"),
+        ("stop", "checkpoint and end the worker; resume takes the run up again"),
+    ):
+        command = _command(commands, name, "runs:steer", text)
+        command.add_argument("run", metavar="RUN")
+        command.set_defaults(
+            command_kind={"cancel": "cancel-run", "retry": "retry-stage"}.get(name, name)
+        )
+        if name == "pause":
+            command.add_argument("--free", action="store_true", help="also release the memory")
+        if name == "cancel":
+            command.add_argument(
+                "--stage",
+                action="store_true",
+                help="give up this stage only; export the last accepted student",
+            )
+
+
+def _add_model_commands(commands: Any) -> None:
+    schedule = _command(
+        commands, "schedule", "measuring:schedule", "what few steps reach with no training at all"
+    )
+    schedule.add_argument("model", metavar="MODEL", help="a diffusers folder, or bundled:digits")
+    schedule.add_argument("--steps", type=_whole_numbers, default=[4, 6, 8, 10], metavar="4,6,..")
+    schedule.add_argument(
+        "--original-steps", type=_positive, default=50, metavar="N", help="of the original (50)"
+    )
+    schedule.add_argument(
+        "--samples", type=_samples, default=256, metavar="N", help="behind each score (256)"
+    )
+    schedule.add_argument(
+        "--top", type=_positive, default=3, metavar="N", help="rows for each step count (3)"
+    )
+
+    evaluate = _command(
+        commands, "evaluate", "measuring:evaluate", "score one model against another"
+    )
+    evaluate.add_argument("model", metavar="MODEL")
+    evaluate.add_argument("--against", required=True, metavar="TEACHER", help="the original model")
+    evaluate.add_argument(
+        "--steps", type=_positive, metavar="N", help="of MODEL, if it is no distilled student (50)"
+    )
+    evaluate.add_argument(
+        "--original-steps", type=_positive, default=50, metavar="N", help="of TEACHER (50)"
+    )
+    evaluate.add_argument(
+        "--samples", type=_samples, default=1000, metavar="N", help="behind the score (1000)"
+    )
+    evaluate.add_argument(
+        "--threshold", type=float, metavar="Q", help="exit 3 if the lower bound is below"
+    )
+    evaluate.add_argument("--classifier", metavar="NAME", help="also read labels; bundled:digits")
+
+    sample = _command(
+        commands, "sample", "sampling:sample", "sample a model into a picture or a file of arrays"
+    )
+    sample.add_argument("model", metavar="MODEL", help="a diffusers folder, or bundled:digits")
+    grid = sample.add_mutually_exclusive_group()
+    grid.add_argument(
+        "--steps", type=_positive, metavar="N", help="sampling steps (50, or the student's own)"
+    )
+    grid.add_argument("--timesteps", type=_numbers, metavar="a,b,..", help="falling timesteps")
+    sample.add_argument("--spacing", choices=SPACINGS, help="by default the checkpoint's own")
+    sample.add_argument("--solver", choices=SOLVERS, help="by default the checkpoint's own")
+    labels = sample.add_mutually_exclusive_group()
+    labels.add_argument(
+        "--class-labels", type=_whole_numbers, metavar="1,2,..", help="classes, repeated in turn"
+    )
+    labels.add_argument("--labels", choices=["all"], help="every class in turn")
+    sample.add_argument("--seed", type=int, default=0, metavar="S")
+    sample.add_argument("--count", type=_positive, metavar="N", help="samples to make")
+    sample.add_argument(
+        "--noise", metavar="FILE.safetensors", help="start from its key noise, NCHW float32"
+    )
+    sample.add_argument(
+        "--clip-sample", action=argparse.BooleanOptionalAction, help="override the checkpoint's"
+    )
+    sample.add_argument(
+        "--final-alpha", choices=["one", "first"], help="override the checkpoint's set_alpha_to_one"
+    )
+    sample.add_argument(
+        "--force", action="store_true", help="sample a distilled student off its own grid"
+    )
+    sample.add_argument("--out", required=True, metavar="X.png|X.safetensors")
+
+    _command(
+        commands,
+        "doctor",
+        "measuring:doctor",
+        "what this machine is, and whether MLX is at its best on it",
+    )
+
+
+def _command(commands: Any, name: str, call: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(call=call)
+    parser.add_argument(
+        "--runs-dir", type=Path, default=default_runs_dir(), help="folder of runs (~/diffopt/runs)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def default_runs_dir() -> Path:
+    """Return $DIFFOPT_RUNS_DIR, or ~/diffopt/runs."""
+    return Path(os.environ.get("DIFFOPT_RUNS_DIR") or "~/diffopt/runs").expanduser()
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return value
+
+
+def _samples(text: str) -> int:
+    value = int(text)
+    if value < 64:
+        raise argparse.ArgumentTypeError(
+            f"{text} is below 64, too few for a verdict on a distribution"
+        )
+    return value
+
+
+def _whole_numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

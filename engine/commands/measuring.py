@@ -1,0 +1,206 @@
+"""`diffopt schedule`, `diffopt evaluate` and `diffopt doctor`: what a model reaches, and what this machine is."""
+
+import argparse
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.commands.output import say, say_json, table
+from engine.errors import ConfigError
+from engine.models.loading import LoadedModel, load_model
+from engine.settings import QualitySettings
+from engine.training.adaptive import AdaptiveScheduler, Ranked
+from engine.training.classifier import label_accuracy, load_classifier
+from engine.training.evaluate import Evaluator, sample_teacher
+from engine.training.noise_sets import NoiseSet
+from engine.training.quality import Components, to_unit_range
+
+_BATCH = 125
+
+
+def schedule(options: argparse.Namespace) -> int:
+    """Print what each step count reaches with no training at all: the best ways found, and uniform DDIM beside them."""
+    loaded = load_model(options.model, steps=options.original_steps)
+    _refuse_distilled(loaded, options.model)
+    wrong = [steps for steps in options.steps if not 1 <= steps < options.original_steps]
+    if wrong:
+        raise ConfigError(
+            f"--steps: {wrong[0]} is not fewer than the {options.original_steps} of --original-steps; choose 1 to "
+            f"{options.original_steps - 1}."
+        )
+    scheduler = AdaptiveScheduler(
+        loaded.model,
+        scheduler=loaded.settings,
+        quality=QualitySettings(select_samples=options.samples),
+        batch_size=_BATCH,
+    )
+    found: dict[int, list[Ranked]] = {
+        steps: scheduler.rank(scheduler.propose(steps)) for steps in options.steps
+    }
+    if options.json:
+        content = {str(steps): [one.to_dict() for one in ranked] for steps, ranked in found.items()}
+        say_json(
+            {
+                "model": str(options.model),
+                "original_steps": options.original_steps,
+                "steps": content,
+            }
+        )
+        return 0
+    rows = []
+    for steps, ranked in found.items():
+        uniform = [
+            r
+            for r in ranked
+            if r.candidate.solver == "ddim" and r.candidate.grid.name == "trailing"
+        ]
+        chosen = ranked[: options.top] + [r for r in uniform if r not in ranked[: options.top]]
+        for one in chosen:
+            quality, grid = one.quality, one.candidate.grid
+            rows.append(
+                (
+                    str(steps),
+                    one.candidate.solver,
+                    grid.name,
+                    f"{quality.score:.4f}",
+                    f"{quality.lower_bound:.4f}",
+                    " ".join(f"{t:.4g}" for t in grid.timesteps),
+                )
+            )
+    say(
+        f"{options.model}: what {options.original_steps} steps become without training ({options.samples} samples)"
+    )
+    say()
+    say(table(("steps", "solver", "grid", "score", "lower bound", "timesteps"), rows))
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Print the quality of one model against another from the same noise; exit 3 if a given threshold is missed."""
+    student = load_model(options.model, steps=options.steps or 50)
+    if student.is_distilled and options.steps not in (None, student.model.steps):
+        raise ConfigError(
+            f"--steps {options.steps}: {options.model} is a distilled student of {student.model.steps} steps; leave it out."
+        )
+    teacher = load_model(options.against, steps=options.original_steps)
+    _refuse_distilled(teacher, options.against)
+    for name in ("sample_shape", "class_count"):
+        ours, theirs = getattr(student.model, name), getattr(teacher.model, name)
+        if ours != theirs:
+            raise ConfigError(
+                f"{options.model} has {name} {ours} but {options.against} has {theirs}; wanted the same."
+            )
+    shape, classes = teacher.model.sample_shape, teacher.model.class_count
+    select = NoiseSet.select(QualitySettings().select_samples, shape, classes)
+    components = Components.fit(
+        to_unit_range(np.concatenate(sample_teacher(teacher.model, select, batch_size=_BATCH))),
+        options.samples,
+    )
+    final = NoiseSet.final(options.samples, shape, classes)
+    evaluator = Evaluator.against(
+        teacher.model,
+        final,
+        components=components,
+        batch_size=_BATCH,
+        resamples=QualitySettings().bootstrap,
+    )
+    samples = evaluator.samples_of(student.model)
+    quality = evaluator.quality_of_samples(samples)
+    anchors = {"blurred": evaluator.blurred_anchor(), "another seed": evaluator.other_seed_anchor()}
+    content: dict[str, Any] = {
+        "model": str(options.model),
+        "against": str(options.against),
+        "steps": student.model.steps,
+        "original_steps": teacher.model.steps,
+        **quality.to_dict(),
+        "anchors": {name: anchor.to_dict() for name, anchor in anchors.items()},
+        "noise_sha256": final.sha256,
+        "label_accuracy": None,
+    }
+    if options.classifier is not None and final.labels is not None:
+        classifier = load_classifier(options.classifier)
+        content["label_accuracy"] = {
+            "original": label_accuracy(classifier, evaluator.teacher_samples, final.labels),
+            "model": label_accuracy(classifier, samples, final.labels),
+        }
+    is_missed = options.threshold is not None and quality.lower_bound < options.threshold
+    if options.json:
+        say_json(content)
+        return 3 if is_missed else 0
+    rows = [
+        (
+            name,
+            f"{q.fidelity.value:.4f}",
+            f"{q.distribution.value:.4f}" if q.distribution else "-",
+            f"{q.band_energy.value:.4f}",
+            f"{q.score:.4f}",
+            f"{q.lower_bound:.4f}",
+        )
+        for name, q in {f"{student.model.steps} steps": quality, **anchors}.items()
+    ]
+    say(
+        f"{options.model} against {options.against} ({teacher.model.steps} steps), {options.samples} samples"
+    )
+    say()
+    say(table(("", "P", "D", "B", "score", "lower bound"), rows))
+    if content["label_accuracy"]:
+        say(
+            "label accuracy: "
+            + ", ".join(f"{k} {v:.3f}" for k, v in content["label_accuracy"].items())
+        )
+    return 3 if is_missed else 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Print what this machine is and whether MLX is at its best on it."""
+    from engine import hardware
+
+    machine = hardware.describe_machine()
+    speed = hardware.measure_blas()
+    runs_dir = next(
+        folder
+        for folder in (options.runs_dir, *options.runs_dir.absolute().parents)
+        if folder.exists()
+    )
+    disk = shutil.disk_usage(runs_dir)
+    content = asdict(machine) | {
+        "blas_gflops": speed.mlx_gflops,
+        "numpy_gflops": speed.numpy_gflops,
+        "is_blas_effective": speed.is_effective,
+        "runs_dir": str(options.runs_dir),
+        "free_disk_bytes": disk.free,
+    }
+    if options.json:
+        say_json(content)
+        return 0
+    gib = 2**30
+    say(f"machine   {machine.chip}, {machine.cores} cores, {machine.platform}")
+    say(
+        f"memory    {machine.available_memory_bytes / gib:.1f} of {machine.memory_bytes / gib:.1f} GiB available"
+    )
+    say(f"MLX       {machine.mlx_version} on {machine.backend} ({machine.device_name})")
+    if machine.recommended_working_set_bytes:
+        say(
+            f"          works well with up to {machine.recommended_working_set_bytes / gib:.1f} GiB"
+        )
+    if machine.can_compile:
+        say("compiling yes")
+    else:
+        say("compiling no: steps run eagerly, which is slower; a C++ compiler (g++) mends that")
+    say(f"BLAS      {machine.blas.name}: {machine.blas.reason}")
+    verdict = "good" if speed.is_effective else "SLOW: see BLAS above"
+    say(
+        f"          {speed.mlx_gflops:.0f} GFLOP/s in MLX, {speed.numpy_gflops:.0f} in NumPy: {verdict}"
+    )
+    say(f"disk      {disk.free / gib:.1f} GiB free for runs in {options.runs_dir}")
+    return 0
+
+
+def _refuse_distilled(loaded: LoadedModel, name: str | Path) -> None:
+    if loaded.is_distilled:
+        raise ConfigError(
+            f"{name} is a distilled student of {loaded.model.steps} steps; wanted the original model to compare with."
+        )

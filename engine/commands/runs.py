@@ -1,0 +1,351 @@
+"""`diffopt run` and the commands about runs: follow, list, show, log and steer them. A client: it only reads and asks."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import engine
+from engine.commands.output import ProgressPrinter, line_for, say, say_json, table
+from engine.config import DiffusionOptimizationConfig, config_to_yaml, load_config
+from engine.errors import RunError
+from engine.run import (
+    Command,
+    CommandKind,
+    CommandQueue,
+    JournalReader,
+    RunFolder,
+    RunState,
+    event_to_dict,
+    find_run,
+    list_runs,
+    start_worker,
+)
+from engine.run.events import Evaluated, RunCancelled, RunFailed, RunFinished, RunStopped
+
+_POLL_SECONDS = 0.25
+_ANSWER_SECONDS = 10.0
+EXIT_FAILED, EXIT_CANCELLED, EXIT_DETACHED = 1, 130, 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check everything, make the run folder, start its worker, and follow it unless asked not to."""
+    config = load_config(options.config, options.set or ())
+    check_inputs(config)
+    label = Path(options.config).stem if Path(options.config).suffix else str(options.config)
+    folder = RunFolder.create(
+        options.runs_dir,
+        config_to_yaml(config),
+        label=label,
+        name=options.name,
+        client="diffopt run",
+        engine_version=engine.__version__,
+        is_network_allowed=options.force,
+    )
+    start_worker(folder)
+    if options.detach:
+        if options.json:
+            say_json({"run": folder.name, "path": str(folder.path), "state": "queued"})
+        else:
+            say(
+                f"{folder.name} works in the background; `diffopt log {folder.name} --follow` watches it."
+            )
+        return EXIT_DETACHED
+    return follow(folder, is_json=options.json)
+
+
+def check_inputs(config: DiffusionOptimizationConfig) -> None:
+    """Load what the run will load, so that a mistake is told before anything is made. Makes model_path absolute."""
+    from engine.models.folder import resolve_model_path
+    from engine.models.loading import load_model
+    from engine.optimizer import check_original
+    from engine.training.classifier import load_classifier
+    from engine.training.images import load_images
+
+    if not config.model_path.startswith("bundled:"):
+        config.model_path = str(resolve_model_path(config.model_path).absolute())
+    original = load_model(
+        config.model_path,
+        steps=config.original.steps,
+        spacing=config.original.spacing,
+        solver=config.original.sampler,
+    )
+    check_original(original, config)
+    if config.quality.classifier is not None:
+        load_classifier(config.quality.classifier)
+    if config.training.states == "data" and config.data.images is not None:
+        load_images(config.data.images, original.model.sample_shape, original.model.class_count)
+
+
+def follow(folder: RunFolder, *, is_json: bool, after: int = 0) -> int:
+    """Show a run's events until it ends; ctrl-c asks whether to detach or to cancel. Return the run's exit code."""
+    printer = ProgressPrinter()
+    if not is_json:
+        sys.stderr.write(f"run {folder.name} in {folder.path}\n")
+    try:
+        while True:
+            try:
+                code, after = _followed(folder, printer, after, is_quiet=is_json)
+                break
+            except KeyboardInterrupt:
+                printer.clear()
+                if not _wants_to_cancel():
+                    sys.stderr.write(
+                        f"detached; {folder.name} works on. `diffopt log {folder.name} --follow` watches it.\n"
+                    )
+                    return EXIT_DETACHED
+                _send(folder, CommandKind.CANCEL_RUN)
+    finally:
+        printer.clear()
+    _tell_result(folder, is_json=is_json)
+    return code
+
+
+def _followed(
+    folder: RunFolder, printer: ProgressPrinter, after: int, *, is_quiet: bool
+) -> tuple[int, int]:
+    """Show events until one ends the run; return (exit code, id of the last event)."""
+    with JournalReader(folder.journal_path) as reader:
+        while True:
+            poll = reader.poll(after)
+            for stored in poll.events:
+                after, event = stored.id, stored.event
+                if not is_quiet:
+                    printer.show(event)
+                if isinstance(event, RunFinished):
+                    return event.exit_code, after
+                if isinstance(event, RunFailed):
+                    return _exit_code_of_failure(event), after
+                if isinstance(event, RunCancelled):
+                    return EXIT_CANCELLED, after
+                if isinstance(event, RunStopped):
+                    return EXIT_FAILED, after
+            if poll.has_more:
+                continue
+            status = folder.status(poll.latest)
+            if status.state is RunState.LOST:
+                raise RunError(
+                    f"{folder.name} is lost: {status.reason}. Its log is {folder.log_path}; "
+                    f"`diffopt resume {folder.name}` takes it up again."
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def _exit_code_of_failure(event: RunFailed) -> int:
+    """Return 2 where the failure is the user's to mend, as its error class says."""
+    from engine import errors
+
+    kind = getattr(errors, event.error, None)
+    return (
+        kind.exit_code
+        if isinstance(kind, type) and issubclass(kind, errors.DiffoptError)
+        else EXIT_FAILED
+    )
+
+
+def _wants_to_cancel() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write("\ndetach (the run works on) or cancel it? [D/c] ")
+    sys.stderr.flush()
+    try:
+        return sys.stdin.readline().strip().lower().startswith("c")
+    except KeyboardInterrupt:
+        return False
+
+
+def _tell_result(folder: RunFolder, *, is_json: bool) -> None:
+    if is_json:
+        say_json(facts_of(folder))
+        return
+    if folder.metrics_path.is_file():
+        say(_summary(json.loads(folder.metrics_path.read_text(encoding="utf-8"))))
+        say(f"report  {folder.report_path}")
+        if any(folder.export_path.iterdir()):
+            say(f"export  {folder.export_path}")
+
+
+def _summary(result: dict[str, Any]) -> str:
+    metrics = result["metrics"]
+    rows = [
+        (
+            anchor["label"],
+            str(anchor["steps"]),
+            f"{anchor['quality']['score']:.4f}",
+            f"{anchor['quality']['lower_bound']:.4f}",
+        )
+        for anchor in result["anchors"]
+    ]
+    lines = [
+        result["summary"],
+        f"speed-up {metrics['inference_speedup']:.1f}x by the clock, {metrics['evaluation_ratio']:.1f}x in network "
+        f"evaluations; memory {100 * metrics['memory_reduction']:+.1f} % saved",
+        "",
+        table(("sampler", "steps", "score", "lower bound"), rows),
+    ]
+    if result["label_accuracy"]:
+        accuracy = ", ".join(
+            f"{name} {value:.3f}" for name, value in result["label_accuracy"].items()
+        )
+        lines.append(f"label accuracy: {accuracy}")
+    return "\n".join(["", *lines, ""])
+
+
+def facts_of(folder: RunFolder) -> dict[str, Any]:
+    """Return what is known of a run: state, last figures and, once it is done, its whole result."""
+    with JournalReader(folder.journal_path) as reader, reader.snapshot():
+        latest = reader.latest()
+        values = {name: value for name, (_, value) in reader.last_values().items()}
+        events = [stored.event for stored in reader.facts()]
+    status = folder.status(latest)
+    scores = [
+        event for event in events if isinstance(event, Evaluated) and event.label == "student"
+    ]
+    ends = [event for event in events if isinstance(event, RunFailed | RunStopped | RunCancelled)]
+    result = None
+    if folder.metrics_path.is_file():
+        result = json.loads(folder.metrics_path.read_text(encoding="utf-8"))
+    return {
+        "run": folder.name,
+        "path": str(folder.path),
+        "state": str(status.state),
+        "reason": status.reason or (line_for(ends[-1]) if ends and status.state.is_over else ""),
+        "pid": status.pid,
+        "step": status.step,
+        "last": values,
+        "score": scores[-1].score if scores else None,
+        "lower_bound": scores[-1].lower_bound if scores else None,
+        "steps": scores[-1].steps if scores else None,
+        "result": result,
+    }
+
+
+def runs(options: argparse.Namespace) -> int:
+    """List the runs of the runs folder, newest first."""
+    facts = [facts_of(folder) for folder in list_runs(options.runs_dir)]
+    if options.json:
+        say_json([{key: value for key, value in one.items() if key != "result"} for one in facts])
+        return 0
+    if not facts:
+        say(f"There are no runs in {options.runs_dir}. `diffopt run demo` makes one.")
+        return 0
+    rows = [
+        (
+            one["run"],
+            one["state"],
+            "-" if one["steps"] is None else str(one["steps"]),
+            "-" if one["score"] is None else f"{one['score']:.4f}",
+            one["reason"],
+        )
+        for one in facts
+    ]
+    say(table(("run", "state", "steps", "score", ""), rows))
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Show one run: its state and figures, and its result if it is done."""
+    folder = find_run(options.runs_dir, options.run)
+    facts = facts_of(folder)
+    if options.json:
+        say_json(facts)
+        return 0
+    say(f"{facts['run']}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else ""))
+    say(f"in {facts['path']}")
+    if facts["result"]:
+        say(_summary(facts["result"]))
+        say(f"report  {folder.report_path}")
+    elif facts["last"]:
+        say(
+            ", ".join(f"{name} {value:.4g}" for name, value in facts["last"].items())
+            + f" at step {facts['step']}"
+        )
+    return 0
+
+
+def log(options: argparse.Namespace) -> int:
+    """Print a run's events, and with --follow go on until it ends."""
+    folder = find_run(options.runs_dir, options.run)
+    after = 0
+    with JournalReader(folder.journal_path) as reader:
+        if reader.notice:
+            sys.stderr.write(reader.notice + "\n")
+        while True:
+            poll = reader.poll(after)
+            for stored in poll.events:
+                after = stored.id
+                if options.json:
+                    say(
+                        json.dumps(
+                            {"id": stored.id, "time": stored.time, **event_to_dict(stored.event)}
+                        )
+                    )
+                elif line := line_for(stored.event):
+                    say(f"{time.strftime('%H:%M:%S', time.localtime(stored.time))} {line}")
+            if poll.has_more:
+                continue
+            state = folder.status(poll.latest).state
+            if (
+                not options.follow
+                or state.is_over
+                or (state is RunState.PAUSED and not folder.status().pid)
+            ):
+                return 0
+            time.sleep(_POLL_SECONDS)
+
+
+def steer(options: argparse.Namespace) -> int:
+    """Send one command to a run's worker and tell its answer."""
+    folder = find_run(options.runs_dir, options.run)
+    kind = CommandKind(options.command_kind)
+    if kind is CommandKind.PAUSE and options.free:
+        kind = CommandKind.PAUSE_AND_FREE
+    if kind is CommandKind.CANCEL_RUN and options.stage:
+        kind = CommandKind.CANCEL_STAGE
+    state = folder.state()
+    if kind is CommandKind.RESUME and folder.status().pid is None:
+        return _take_up(folder, state, is_json=options.json)
+    if state in (RunState.DONE, RunState.CANCELLED, RunState.FAILED, RunState.LOST):
+        raise RunError(
+            f"{folder.name} is {state}; nobody is there to {kind}. `diffopt resume` takes a lost run up."
+        )
+    outcome = _send(folder, kind)
+    answer = outcome or "sent; the worker has not answered yet"
+    if options.json:
+        say_json(
+            {
+                "run": folder.name,
+                "command": str(kind),
+                "outcome": outcome,
+                "state": str(folder.state()),
+            }
+        )
+    else:
+        say(f"{folder.name}: {kind}: {answer}")
+    return 0 if outcome in ("done", None) else EXIT_FAILED
+
+
+def _take_up(folder: RunFolder, state: RunState, *, is_json: bool) -> int:
+    """Start a worker for a run that has none."""
+    if state in (RunState.DONE, RunState.CANCELLED):
+        raise RunError(
+            f"{folder.name} is {state}; there is nothing left to do. `diffopt run` starts another."
+        )
+    start_worker(folder)
+    if is_json:
+        say_json({"run": folder.name, "command": "resume", "outcome": "started", "state": "queued"})
+    else:
+        say(
+            f"{folder.name}: a worker takes it up; `diffopt log {folder.name} --follow` watches it."
+        )
+    return 0
+
+
+def _send(folder: RunFolder, kind: CommandKind) -> str | None:
+    """Send a command and wait a little for its outcome; None if there is none yet."""
+    command = Command.new(kind, client="diffopt")
+    with CommandQueue(folder.journal_path) as queue:
+        queue.send(command)
+        return queue.wait_for(command.id, _ANSWER_SECONDS)
