@@ -1,7 +1,10 @@
-"""diffopt's engine: fewer sampling steps for diffusion models, at a measured quality. The face; names load lazily.
+"""diffopt's engine: fewer sampling steps for diffusion models, at a measured quality. The face.
+
+Names load lazily.
 
 from engine import AdaptiveDiffusionOptimizer, DiffusionOptimizationConfig
-result = AdaptiveDiffusionOptimizer(DiffusionOptimizationConfig(model_path="bundled:digits")).optimize_diffusion_model()
+result =
+AdaptiveDiffusionOptimizer(DiffusionOptimizationConfig(model_path="bundled:digits")).optimize_diffusion_model()
 """
 
 from importlib import import_module
@@ -45,7 +48,9 @@ __all__ = [  # noqa: RUF022  (the order a reader meets them)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562), so that a viewer never loads MLX."""
+    """Import a public name when it is first asked for (PEP 562), so that a viewer never loads
+    MLX.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module 'engine' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

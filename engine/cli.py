@@ -1,4 +1,7 @@
-"""The command `diffopt`: reads the words, calls `engine.commands`, turns our errors into one line and an exit code."""
+"""The command `diffopt`.
+
+Reads the words, calls `engine.commands`, turns our errors into one line and an exit code.
+"""
 
 import argparse
 import os

@@ -1,4 +1,6 @@
-"""`DiffusionOptimizationConfig`: YAML to checked settings and back, and the bundled recipes. No MLX.
+"""`DiffusionOptimizationConfig`: YAML to checked settings and back, and the bundled recipes.
+
+No MLX.
 
 Precedence, last wins: defaults, the file or recipe, ``--set key=value``.
 """
@@ -46,8 +48,8 @@ SECTIONS: dict[str, type] = {
 class DiffusionOptimizationConfig:
     """Everything a run needs to know. The first five fields are the ones most people set.
 
-    Raises pydantic's ValidationError (a ValueError) when built by hand from wrong values; `load_config` turns that
-    into a ConfigError that names the file and the key.
+    Raises pydantic's ValidationError (a ValueError) when built by hand from wrong values;
+    `load_config` turns that into a ConfigError that names the file and the key.
     """
 
     model_path: str = Field(
@@ -117,14 +119,19 @@ class DiffusionOptimizationConfig:
         return asdict(self)  # pyright: ignore[reportArgumentType]  (a pydantic dataclass is one)
 
     def planned_steps(self) -> list[int]:
-        """Return the step count after each stage: `training.stage_steps`, or even in ratio, falling strictly."""
+        """Return the step count after each stage.
+
+        `training.stage_steps`, or even in ratio, falling strictly.
+        """
         if self.training.stage_steps is not None:
             return list(self.training.stage_steps)
         return even_ratio_steps(self.original.steps, self.target_steps, self.optimization_stages)
 
 
 def even_ratio_steps(original: int, target: int, stages: int) -> list[int]:
-    """Return `stages` step counts falling from below `original` to `target`, as even in ratio as whole numbers allow."""
+    """Return `stages` step counts falling from below `original` to `target`, as even in ratio as
+    whole numbers allow.
+    """
     ratio = (target / original) ** (1 / stages)
     steps = [max(target, round(original * ratio**k)) for k in range(1, stages)] + [target]
     for i in range(len(steps) - 2, -1, -1):
@@ -143,7 +150,8 @@ def recipe_names() -> list[str]:
 
 
 def load_config(source: str | Path, overrides: Iterable[str] = ()) -> DiffusionOptimizationConfig:
-    """Return the settings of a YAML file or of a bundled recipe, with ``key=value`` overrides on top.
+    """Return the settings of a YAML file or of a bundled recipe, with ``key=value`` overrides on
+    top.
 
     Raises ConfigError naming the file, the key, what was found and what was wanted.
     """
@@ -203,12 +211,18 @@ def config_to_yaml(config: DiffusionOptimizationConfig) -> str:
 
 
 def describe_fields(section: type) -> dict[str, FieldInfo]:
-    """Return pydantic's description of each field of a settings class: default, bounds, description, unit."""
+    """Return pydantic's description of each field of a settings class.
+
+    Default, bounds, description, unit.
+    """
     return dict(section.__pydantic_fields__)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as text; this loader reads it as the number everybody means. Duplicate keys are refused."""
+    """YAML 1.1 reads 1e-4 as text; this loader reads it as the number everybody means.
+
+    Duplicate keys are refused.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -237,7 +251,7 @@ _Loader.add_implicit_resolver(
 
 def _parse_yaml(text: str, name: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -1,4 +1,7 @@
-"""What all phases of one run share: settings, the original model, the evaluators, the records. No decisions here."""
+"""What all phases of one run share: settings, the original model, the evaluators, the records.
+
+No decisions here.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,7 +35,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class RunContext:
-    """One run's shared facts. Evaluators and trajectories are made when first asked for, in a phase of their own."""
+    """One run's shared facts.
+
+    Evaluators and trajectories are made when first asked for, in a phase of their own.
+    """
 
     config: DiffusionOptimizationConfig
     name: str
@@ -56,7 +62,10 @@ class RunContext:
     def phase(
         self, name: str, *, stage: int | None = None, unit: str = "samples"
     ) -> Iterator[Progress]:
-        """Announce a phase; yield a progress callback ``(done, total)`` that is safe to call as often as one likes."""
+        """Announce a phase.
+
+        Yield a progress callback ``(done, total)`` that is safe to call as often as one likes.
+        """
         started, last = monotonic(), 0.0
         self.hooks.emit(PhaseStarted(phase=name, stage=stage, unit=unit))
 
@@ -78,7 +87,9 @@ class RunContext:
     def remembered(
         self, name: str, compute: Callable[[], Record], *, stage: int | None = None
     ) -> Record:
-        """Return the record of a finished piece of work, doing the work if it was not done before."""
+        """Return the record of a finished piece of work, doing the work if it was not done
+        before.
+        """
         record = self.recall(name)
         if record is None:
             record = compute()
@@ -97,7 +108,10 @@ class RunContext:
     def keep(
         self, name: str, record: Record, *, stage: int | None = None, is_accepted: bool = False
     ) -> CheckpointSaved | None:
-        """Keep a record, with the counts of looks so far; return the event that says so, None without a memory."""
+        """Keep a record, with the counts of looks so far.
+
+        Return the event that says so, None without a memory.
+        """
         full = Record(record.tensors, {**record.facts, "looks": dict(self.looks)})
         path = self.hooks.with_room(lambda: self.hooks.memory.keep(name, full))
         if path is None:
@@ -111,7 +125,9 @@ class RunContext:
         )
 
     def trajectories_of(self, teacher: DiffusionModel, *, stage: int) -> Trajectories:
-        """Return the paths of `teacher` from the train noise, run as the hardware section says a teacher is run."""
+        """Return the paths of `teacher` from the train noise, run as the hardware section says a
+        teacher is run.
+        """
         training = self.config.training
         labels = balanced_labels(training.trajectories, teacher.class_count)
 

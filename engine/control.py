@@ -1,7 +1,9 @@
-"""How a running engine is steered: commands from the journal, signals, checkpoints in time, a full disk. No MLX.
+"""How a running engine is steered.
 
-The work calls `between_steps` after every optimiser step and evaluation batch. It returns at once, or holds still while
-paused, or raises one of the interruptions below, which the worker understands.
+Commands from the journal, signals, checkpoints in time, a full disk. No MLX.
+
+The work calls `between_steps` after every optimiser step and evaluation batch. It returns at once,
+or holds still while paused, or raises one of the interruptions below, which the worker understands.
 """
 
 import errno
@@ -34,11 +36,11 @@ class Interruption(DiffoptError):
     """The work is left for a reason that is no error; finished pieces are kept."""
 
 
-class StopWork(Interruption):  # noqa: N818  (an instruction, not an error)
+class StopWork(Interruption):
     """Leave the run resumable and end the process."""
 
 
-class FreeMemory(Interruption):  # noqa: N818
+class FreeMemory(Interruption):
     """Leave the work, release what MLX holds, and wait for a resume."""
 
     def __init__(self, command: Command) -> None:
@@ -46,16 +48,19 @@ class FreeMemory(Interruption):  # noqa: N818
         self.command = command
 
 
-class CancelStage(Interruption):  # noqa: N818
+class CancelStage(Interruption):
     """Give the current stage up and go on with the last accepted student."""
 
 
-class RetryStage(Interruption):  # noqa: N818
+class RetryStage(Interruption):
     """Begin the current try again with other draws."""
 
 
 class Control:
-    """Listens for one run. Lives on the thread that works; only the signal handler comes from elsewhere."""
+    """Listens for one run. Lives on the thread that works.
+
+    Only the signal handler comes from elsewhere.
+    """
 
     def __init__(
         self, run: RunFolder, journal: JournalWriter, *, checkpoint_seconds: float
@@ -68,7 +73,10 @@ class Control:
         self.is_training = False
 
     def listen_for_signals(self) -> None:
-        """SIGTERM: checkpoint and stop; a second one: stop now. SIGINT and SIGHUP belong to terminals: ignored."""
+        """SIGTERM: checkpoint and stop; a second one: stop now.
+
+        SIGINT and SIGHUP belong to terminals: ignored.
+        """
         signal.signal(signal.SIGTERM, self._on_termination)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -97,7 +105,10 @@ class Control:
             self.with_room(lambda: self.journal.truncate_metrics(step))
 
     def between_steps(self, save: Save | None = None) -> None:
-        """Obey what was asked since the last call; keep a checkpoint when it is time. `save` is None outside training."""
+        """Obey what was asked since the last call; keep a checkpoint when it is time.
+
+        `save` is None outside training.
+        """
         self.is_training = save is not None
         if self._terminations:
             self._keep(save)
@@ -108,7 +119,10 @@ class Control:
             self._keep(save)
 
     def with_room(self, write: Callable[[], Result]) -> Result:
-        """Return what `write` returns; on a full disk say so, pause until there is room, and try again."""
+        """Return what `write` returns.
+
+        On a full disk say so, pause until there is room, and try again.
+        """
         while True:
             try:
                 return write()
@@ -184,7 +198,10 @@ class Control:
     # A full disk
 
     def _wait_for_room(self, why: str) -> None:
-        """Say that the disk is full, with the ballast's room if need be; return when there seems to be room again."""
+        """Say that the disk is full, with the ballast's room if need be.
+
+        Return when there seems to be room again.
+        """
         self.run.release_ballast()
         needed = 2 << 20
         said = False

@@ -11,7 +11,8 @@ The tree::
     ├── TrainingError            training diverged and every bounded remedy was tried: exit code 1
     └── Cancelled                the user asked the run to stop: exit code 130
 
-A message says what was found, what was wanted and what to do. ``assert`` is only for what we ourselves promise.
+A message says what was found, what was wanted and what to do. ``assert`` is only for what we
+ourselves promise.
 """
 
 

@@ -1,11 +1,13 @@
-"""The student as a diffusers folder that stock diffusers opens and samples exactly as we do, with manifest and card.
+"""The student as a diffusers folder that stock diffusers opens and samples exactly as we do, with
+manifest and card.
 
 Two forms, by what stock pipelines can be told:
 
-* class-conditional: the network as it is, and a DPM-Solver++ scheduler of order 1 (which is DDIM) that takes
-  ``timesteps=``; sampled by the ten-line loop of the model card.
-* unconditional: stock ``DDIMPipeline`` takes a number of steps only, so the schedule itself has that many timesteps: the
-  time embedding becomes a table with one row for each, and the betas are those between the student's levels.
+* class-conditional: the network as it is, and a DPM-Solver++ scheduler of order 1 (which is DDIM)
+  that takes ``timesteps=``; sampled by the ten-line loop of the model card.
+* unconditional: stock ``DDIMPipeline`` takes a number of steps only, so the schedule itself has
+  that many timesteps: the time embedding becomes a table with one row for each, and the betas are
+  those between the student's levels.
 """
 
 import hashlib
@@ -37,7 +39,8 @@ def export_student(
 ) -> Path:
     """Write `student` to `folder` (replaced whole or not at all) and return it.
 
-    `facts` go into the manifest and the card: what is known of the run (score, bound, original steps...).
+    `facts` go into the manifest and the card: what is known of the run (score, bound, original
+    steps...).
     """
     with replacing_folder(folder) as temporary:
         if student.class_count is None and not _needs_labels(original):
@@ -140,10 +143,13 @@ def _listed_timesteps(student: DiffusionModel, original: LoadedModel) -> dict[st
 
 
 def _own_schedule(student: DiffusionModel) -> dict[str, Any]:
-    """Return a DDIM config whose only timesteps are the student's, so that a step count alone says everything."""
+    """Return a DDIM config whose only timesteps are the student's, so that a step count alone says
+    everything.
+    """
     levels = np.asarray(student.grid.alphas) ** 2  # rising towards the clean end
     ends_clean = student.schedule.final_alpha_cumprod == 1.0
-    # Where sampling ends at a noisy level, that level is one more timestep, which an offset of 1 steps over.
+    # Where sampling ends at a noisy level, that level is one more timestep, which an offset of 1
+    # steps over.
     table = levels[-2::-1] if ends_clean else levels[::-1]
     return {
         "_class_name": "DDIMScheduler",
@@ -167,7 +173,9 @@ def _betas_between(alphas_cumprod: np.ndarray) -> list[float]:
 def _with_time_table(
     student: DiffusionModel, original: LoadedModel
 ) -> tuple[UNet2DModel, dict[str, Any]]:
-    """Return the network with a learned time table of one row for each timestep of `_own_schedule`, and its config."""
+    """Return the network with a learned time table of one row for each timestep of `_own_schedule`,
+    and its config.
+    """
     timesteps = list(student.grid.timesteps[::-1])
     if student.schedule.final_alpha_cumprod != 1.0:
         timesteps.insert(0, 0.0)

@@ -1,7 +1,10 @@
-"""Writing files so that nothing is ever half-written. Used by every room that writes; imports nothing of ours.
+"""Writing files so that nothing is ever half-written. Used by every room that writes.
 
-A file is written to a temporary name beside its place, forced to the disk and renamed over it; a folder likewise.
-``kill -9``, a full disk or a power cut leaves either the old content or the new one.
+Imports nothing of ours.
+
+A file is written to a temporary name beside its place, forced to the disk and renamed over it; a
+folder likewise. ``kill -9``, a full disk or a power cut leaves either the old content or the new
+one.
 """
 
 import json
@@ -17,12 +20,18 @@ TEMPORARY_MARK = ".tmp-"
 
 
 def temporary_name(path: Path) -> Path:
-    """Return the name under which `path` is written before it is renamed; unique to this process."""
+    """Return the name under which `path` is written before it is renamed.
+
+    Unique to this process.
+    """
     return path.with_name(f".{path.name}{TEMPORARY_MARK}{os.getpid()}")
 
 
 def sync_file(descriptor: int) -> None:
-    """Force a file's bytes to the medium. On macOS fsync stops at the drive's cache, so F_FULLFSYNC is asked for."""
+    """Force a file's bytes to the medium.
+
+    On macOS fsync stops at the drive's cache, so F_FULLFSYNC is asked for.
+    """
     if sys.platform == "darwin":
         import fcntl
 
@@ -45,9 +54,12 @@ def sync_path(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; on a clean exit it is synced and renamed to `path`, else removed.
+    """Give a temporary path to write to.
 
-    The suffix is kept, so that libraries which look at it (Pillow, matplotlib) write the right format.
+    On a clean exit it is synced and renamed to `path`, else removed.
+
+    The suffix is kept, so that libraries which look at it (Pillow, matplotlib) write the right
+    format.
     """
     temporary = temporary_name(path).with_name(
         f".{path.stem}{TEMPORARY_MARK}{os.getpid()}{path.suffix}"
@@ -63,10 +75,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; on a clean exit it takes the place of `path`, else it is removed.
+    """Give a temporary folder to fill.
 
-    A folder cannot be renamed over a full one, so an old `path` is moved aside first and put back if the second
-    rename fails.
+    On a clean exit it takes the place of `path`, else it is removed.
+
+    A folder cannot be renamed over a full one, so an old `path` is moved aside first and put back
+    if the second rename fails.
     """
     temporary, aside = temporary_name(path), temporary_name(path.with_name(path.name + ".old"))
     shutil.rmtree(temporary, ignore_errors=True)
@@ -96,5 +110,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace the content of `path` with `content` as indented JSON; NaN is refused, for other readers refuse it."""
+    """Replace the content of `path` with `content` as indented JSON.
+
+    NaN is refused, for other readers refuse it.
+    """
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -1,4 +1,7 @@
-"""What a run tells and asks while it works: plain callables, so that the same code serves a library, a command and a worker."""
+"""What a run tells and asks while it works.
+
+Plain callables, so that the same code serves a library, a command and a worker.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,10 +39,11 @@ def _rewind_nothing(step: int) -> None:
 class Hooks:
     """The ways out of a run.
 
-    `between_steps` is called after every optimiser step (with a function that saves a checkpoint) and every evaluation
-    batch (without); it may hold still, or raise to stop the work. `rewind` drops metrics past a step, from
-    which training goes on. `with_room` runs what writes files. `folder` is where
-    pictures, export and report go, `memory` what finished work is kept in; by default nothing is written at all.
+    `between_steps` is called after every optimiser step (with a function that saves a checkpoint)
+    and every evaluation batch (without); it may hold still, or raise to stop the work. `rewind`
+    drops metrics past a step, from which training goes on. `with_room` runs what writes files.
+    `folder` is where pictures, export and report go, `memory` what finished work is kept in; by
+    default nothing is written at all.
     """
 
     emit: Callable[[Event], None] = _tell_nobody

@@ -1,8 +1,11 @@
-"""What a run remembers of itself on disk, so that a killed one goes on where it was. Used by `context` and the worker.
+"""What a run remembers of itself on disk, so that a killed one goes on where it was.
 
-Every finished piece of work (teacher trajectories, chosen grids, a trained try, a verdict) is one record; a stage that is
-being trained keeps one more, renewed as it goes. All draws follow from seeds, so work that was lost is done again to the
-same bytes; only records of unfinished training have to hold everything (weights, average, optimizer, states).
+Used by `context` and the worker.
+
+Every finished piece of work (teacher trajectories, chosen grids, a trained try, a verdict) is one
+record; a stage that is being trained keeps one more, renewed as it goes. All draws follow from
+seeds, so work that was lost is done again to the same bytes; only records of unfinished training
+have to hold everything (weights, average, optimizer, states).
 """
 
 import hashlib
@@ -34,10 +37,11 @@ class Record:
 
 
 class Memory:
-    """Records in one folder, each a safetensors file with its facts and a hash of both in the header.
+    """Records in one folder, each a safetensors file with its facts and a hash of both in the
+    header.
 
-    Written to a temporary name, synced and renamed; free space is checked before (twice the size). Without a folder
-    nothing is kept and nothing recalled.
+    Written to a temporary name, synced and renamed; free space is checked before (twice the size).
+    Without a folder nothing is kept and nothing recalled.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -48,7 +52,10 @@ class Memory:
         return self._folder / f"{name}.safetensors" if self._folder else None
 
     def keep(self, name: str, record: Record) -> Path | None:
-        """Write a record, replacing an older one of its name. Raises DiskFull or OSError with the old one unharmed."""
+        """Write a record, replacing an older one of its name.
+
+        Raises DiskFull or OSError with the old one unharmed.
+        """
         path = self.path_of(name)
         if path is None:
             return None

@@ -1,7 +1,7 @@
 """`AdaptiveDiffusionOptimizer`: the whole run, read from top to bottom. The page to open first.
 
-probe -> load -> cache teacher trajectories -> choose grids -> for each stage: train, evaluate, gate (accept, retry or
-roll back) -> final metrics -> export and report.
+probe -> load -> cache teacher trajectories -> choose grids -> for each stage: train, evaluate, gate
+(accept, retry or roll back) -> final metrics -> export and report.
 """
 
 from collections import deque
@@ -37,9 +37,9 @@ MOST_SPLITS = 2  # reductions that may be cut in two because no try of them pass
 class AdaptiveDiffusionOptimizer:
     """Takes a model from its original steps to `target_steps`, or to the fewest that pass the gate.
 
-    `base_model` is the original with its sampler; `sampling_scheduler` searches grids for it; `distillation_manager`
-    trains the stages. Construction loads the model and raises CheckpointError, ConfigError or DataError if it cannot
-    be used.
+    `base_model` is the original with its sampler; `sampling_scheduler` searches grids for it;
+    `distillation_manager` trains the stages. Construction loads the model and raises
+    CheckpointError, ConfigError or DataError if it cannot be used.
     """
 
     def __init__(
@@ -95,16 +95,22 @@ class AdaptiveDiffusionOptimizer:
         return self.context.reports
 
     def optimize_diffusion_model(self) -> dict[str, Any]:
-        """Run everything and return the result: metrics, anchors, stages, timesteps and a summary for a person.
+        """Run everything and return the result.
 
-        With a folder among the hooks, samples, export, report.md and metrics.json are written there.
+        Metrics, anchors, stages, timesteps and a summary for a person.
+
+        With a folder among the hooks, samples, export, report.md and metrics.json are written
+        there.
         """
         student = self.progressive_distillation()
         assert isinstance(student, DiffusionModel)
         return assemble_result(self.context, student, self.training_free)
 
     def progressive_distillation(self) -> nn.Module:
-        """Distil stage by stage behind the gate; return the last accepted student, or the original if none passed."""
+        """Distil stage by stage behind the gate.
+
+        Return the last accepted student, or the original if none passed.
+        """
         run, config = self.context, self.config
         trajectories = run.trajectories_of(self.base_model, stage=1)
         self.sampling_scheduler.share(trajectories=trajectories, evaluator=run.select)
@@ -153,7 +159,10 @@ class AdaptiveDiffusionOptimizer:
         *,
         may_split: bool,
     ) -> StageOutcome:
-        """Run one stage; a person's cancelling of it is its outcome, and stays so if the run is taken up again."""
+        """Run one stage.
+
+        A person's cancelling of it is its outcome, and stays so if the run is taken up again.
+        """
         run, name = self.context, f"stage-{number}-cancelled"
         cancelled = run.recall(name)
         if cancelled is not None:
@@ -205,7 +214,9 @@ def check_original(original: LoadedModel, config: DiffusionOptimizationConfig) -
 
 
 def hardware_settings(config: DiffusionOptimizationConfig) -> HardwareSettings:
-    """Return the hardware section, or a plain one (eager, float32) where apple_silicon_optimization is false."""
+    """Return the hardware section, or a plain one (eager, float32) where apple_silicon_optimization
+    is false.
+    """
     if config.apple_silicon_optimization:
         return config.hardware
     return HardwareSettings(

@@ -1,4 +1,7 @@
-"""The grid of the last stage, chosen first: what no training reaches, then short pilots of the most promising grids."""
+"""The grid of the last stage, chosen first.
+
+What no training reaches, then short pilots of the most promising grids.
+"""
 
 from itertools import count
 
@@ -19,9 +22,11 @@ def choose_final_grid(
     distillation: ProgressiveDistillation,
     trajectories: Trajectories,
 ) -> tuple[list[Ranked], Grid | None]:
-    """Return (the ranking of what no training reaches at target_steps, the grid for the last student).
+    """Return (the ranking of what no training reaches at target_steps, the grid for the last
+    student).
 
-    The grid is None where the search is switched off: every stage then takes its teacher's uniform subset.
+    The grid is None where the search is switched off: every stage then takes its teacher's uniform
+    subset.
     """
 
     def plan() -> Record:
@@ -46,7 +51,9 @@ def _ranked_plans(
     distillation: ProgressiveDistillation,
     trajectories: Trajectories,
 ) -> tuple[list[Ranked], list[Ranked]]:
-    """Return (training-free candidates, grids for the last student), both ranked, the best first."""
+    """Return (training-free candidates, grids for the last student), both ranked, the best
+    first.
+    """
     settings, target = run.config.schedule, run.config.target_steps
     with run.phase("plan", unit="candidates") as progress:
         candidates = scheduler.propose(target)
@@ -103,7 +110,8 @@ def stage_grids(
     output_steps: int,
     final_grid: Grid | None,
 ) -> list[Grid]:
-    """Return the grids a stage may use, the planned one first, all of them subsets of its teacher's own grid.
+    """Return the grids a stage may use, the planned one first, all of them subsets of its teacher's
+    own grid.
 
     Intermediate grids contain the final one's points, planned by the teacher's own cost matrix.
     """
@@ -125,7 +133,9 @@ def _pilot(
     trajectories: Trajectories,
     number: int,
 ) -> Ranked:
-    """Return how good a student on `grid` becomes in a short direct distillation from the original."""
+    """Return how good a student on `grid` becomes in a short direct distillation from the
+    original.
+    """
     student = run.base_model.student(grid)
     config = StageConfig(
         iterations=run.config.schedule.pilot_iterations,

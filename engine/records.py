@@ -1,4 +1,7 @@
-"""Plain facts that cross between rooms: what was measured, what a stage is, how a step went. No MLX is imported."""
+"""Plain facts that cross between rooms: what was measured, what a stage is, how a step went.
+
+No MLX is imported.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OptimizationMetrics:
-    """What a run gained and lost, each figure measured; `measured` says how, keyed by the field's name.
+    """What a run gained and lost, each figure measured.
 
-    quality_score is in [0, 1], relative to the teacher; inference_speedup is a ratio of wall-clock times (1 = none);
-    memory_reduction is ``1 - peak(optimised) / peak(original)``, 0 where nothing was saved.
+    `measured` says how, keyed by the field's name.
+
+    quality_score is in [0, 1], relative to the teacher; inference_speedup is a ratio of wall-clock
+    times (1 = none); memory_reduction is ``1 - peak(optimised) / peak(original)``, 0 where nothing
+    was saved.
     """
 
     original_steps: int
@@ -36,7 +42,9 @@ class OptimizationMetrics:
 
 @dataclass(slots=True, eq=False)
 class DistillationStage:
-    """One reduction: `student_model` learns to do in `output_steps` what `teacher_model` does in `input_steps`.
+    """One reduction.
+
+    `student_model` learns to do in `output_steps` what `teacher_model` does in `input_steps`.
 
     `grid` holds the student's timesteps and levels, a subset of the teacher's.
     """
@@ -71,7 +79,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The three parts of a score against the teacher; see docs/method.md. `score` is the weakest of them."""
+    """The three parts of a score against the teacher; see docs/method.md.
+
+    `score` is the weakest of them.
+    """
 
     fidelity: Bound
     distribution: Bound | None  # None: fewer samples than a verdict on a distribution needs

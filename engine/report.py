@@ -1,4 +1,7 @@
-"""report.md and its plots: what was lost and gained, said so that a person can act on it. Reads facts, measures nothing."""
+"""report.md and its plots: what was lost and gained, said so that a person can act on it.
+
+Reads facts, measures nothing.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +21,8 @@ def write_report(
 ) -> Path:
     """Write report.md, quality.png and loss.png into `folder`; return the report's path.
 
-    `result` is what `optimize_diffusion_model` returns; `losses` are (step, loss) by the name of each try.
+    `result` is what `optimize_diffusion_model` returns; `losses` are (step, loss) by the name of
+    each try.
     """
     if losses:
         _plot_losses(folder / "loss.png", losses)

@@ -23,7 +23,8 @@ EXIT_REACHED, EXIT_MISSED = 0, 3
 def assemble_result(
     run: RunContext, student: DiffusionModel, training_free: Sequence[Ranked]
 ) -> dict[str, Any]:
-    """Measure the accepted `student`, write what the hooks' folder asks for, and return the whole result.
+    """Measure the accepted `student`, write what the hooks' folder asks for, and return the whole
+    result.
 
     `student` is the original model itself if no stage passed; then nothing is exported.
     """
@@ -86,7 +87,10 @@ BEST_UNTRAINED = "best without training"
 
 
 def _reported_quality(run: RunContext, student: DiffusionModel) -> Quality:
-    """Return the final-noise quality with which the gate accepted `student`: it is not looked at again."""
+    """Return the final-noise quality with which the gate accepted `student`.
+
+    It is not looked at again.
+    """
     accepted = [r for r in run.reports if r.is_accepted and r.output_steps == student.steps]
     assert accepted, "a student that was never accepted is not reported"
     assert accepted[-1].final_quality is not None
@@ -169,7 +173,10 @@ def _metrics(
 
 
 def _frontier(run: RunContext) -> list[dict[str, Any]]:
-    """Return score against steps on the select noise: each accepted student and, beside it, uniform DDIM."""
+    """Return score against steps on the select noise.
+
+    Each accepted student and, beside it, uniform DDIM.
+    """
     points = []
     for report in run.reports:
         if not report.is_accepted:

@@ -1,7 +1,9 @@
-"""The typed sections of a configuration: every field with its unit, bounds, description and default. No MLX.
+"""The typed sections of a configuration.
 
-`engine.config` puts them together, reads and writes them. A form can be drawn from these fields alone:
-``field.metadata["unit"]`` and the bounds come out of `engine.config.describe_fields`.
+Every field with its unit, bounds, description and default. No MLX.
+
+`engine.config` puts them together, reads and writes them. A form can be drawn from these fields
+alone: ``field.metadata["unit"]`` and the bounds come out of `engine.config.describe_fields`.
 """
 
 from typing import Annotated, Any, Literal
@@ -13,7 +15,9 @@ STRICT = ConfigDict(strict=True, extra="forbid", validate_assignment=True, allow
 
 
 def setting(default: Any, description: str, *, unit: str = "", **bounds: Any) -> Any:
-    """Return a pydantic field with a description, a unit and bounds (ge, gt, le, lt, min_length, max_length)."""
+    """Return a pydantic field with a description, a unit and bounds (ge, gt, le, lt, min_length,
+    max_length).
+    """
     extra = {"unit": unit}
     if isinstance(default, list):
         return Field(
@@ -27,7 +31,10 @@ def setting(default: Any, description: str, *, unit: str = "", **bounds: Any) ->
 
 @dataclass(config=STRICT)
 class OriginalSettings:
-    """How the original model is sampled today: what the student must reproduce, and what it is compared with."""
+    """How the original model is sampled today.
+
+    What the student must reproduce, and what it is compared with.
+    """
 
     sampler: Literal["ddim", "dpmpp_2m", "euler"] = setting("ddim", "solver of the original model")
     steps: int = setting(50, "sampling steps of the original model", unit="steps", ge=2, le=1000)
@@ -178,7 +185,10 @@ class QualitySettings:
 
 @dataclass(config=STRICT)
 class HardwareSettings:
-    """What is asked of the machine. Read only where apple_silicon_optimization is true, except the batch size."""
+    """What is asked of the machine.
+
+    Read only where apple_silicon_optimization is true, except the batch size.
+    """
 
     compile: bool = setting(True, "compile the training step and the sampler")
     compute_dtype: Literal["float32", "bfloat16"] = setting(

@@ -42,7 +42,9 @@ from engine.training.trajectories import Trajectories
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """A student that passed, or the step count at which the reduction should be cut in two, or neither."""
+    """A student that passed, or the step count at which the reduction should be cut in two, or
+    neither.
+    """
 
     student: DiffusionModel | None = None
     split_at: int | None = None
@@ -60,7 +62,10 @@ def run_stage(
     trajectories: Trajectories,
     may_split: bool,
 ) -> StageOutcome:
-    """Return what came of stage `number`, from `teacher` to `output_steps`. Every try is recorded in `run.reports`."""
+    """Return what came of stage `number`, from `teacher` to `output_steps`.
+
+    Every try is recorded in `run.reports`.
+    """
     grids = _grids(run, teacher, output_steps, final_grid, trajectories)
     ladder = rungs(
         run.config.training.retries,
@@ -163,7 +168,10 @@ def _trained(
     student: DiffusionModel,
     trajectories: Trajectories,
 ) -> Record:
-    """Train one try, from its last checkpoint if it has one; return the student's weights and the losses."""
+    """Train one try, from its last checkpoint if it has one.
+
+    Return the student's weights and the losses.
+    """
     started, losses = monotonic(), []
     keeper = Keeper(run, plan, losses)
     run.hooks.emit(
@@ -272,7 +280,9 @@ def _judged(run: RunContext, plan: Try, student: DiffusionModel, started: float)
 
 
 class Keeper:
-    """Keeps one try's unfinished training in the run's memory, and says where it was on the way back."""
+    """Keeps one try's unfinished training in the run's memory, and says where it was on the way
+    back.
+    """
 
     def __init__(self, run: RunContext, plan: Try, losses: list[tuple[int, float]]) -> None:
         self._run, self._plan, self._losses = run, plan, losses
@@ -297,7 +307,10 @@ class Keeper:
         return TrainingProgress(record.facts["step"], record.facts["rate"], record.tensors)
 
     def begin_again(self) -> None:
-        """Forget the training, and remember that this try was begun again: other draws are then made."""
+        """Forget the training, and remember that this try was begun again.
+
+        Other draws are then made.
+        """
         self.retries += 1
         self._run.keep(f"{self._plan.record_name}-again", Record(facts={"retries": self.retries}))
         self.forget()
@@ -328,7 +341,10 @@ def _reporter(
     losses: list[tuple[int, float]],
     progress: Callable[[int, int], None],
 ) -> Callable[[StepReport, Trainer], None]:
-    """Return what is done with every report of a step: metrics, progress, and a sample sheet now and then."""
+    """Return what is done with every report of a step.
+
+    Metrics, progress, and a sample sheet now and then.
+    """
     every, before = run.config.training.sample_every, run.step
 
     def report(step: StepReport, trainer: Trainer) -> None:
@@ -367,7 +383,10 @@ def save_comparison(
     stage: int | None = None,
     step: int | None = None,
 ) -> np.ndarray | None:
-    """Write rows of original, undistilled and student samples from the same select noise; return the student's row."""
+    """Write rows of original, undistilled and student samples from the same select noise.
+
+    Return the student's row.
+    """
     if run.hooks.folder is None:
         return None
     count = run.config.export.samples

@@ -1,7 +1,8 @@
 """The process behind a run: one run folder in, one journal out. ``python -P -m engine.worker RUN``.
 
-Owns all MLX work, on its main thread. Started detached by `engine.run.start_worker`, so it outlives every terminal.
-Takes its turn in the machine's queue, then works until the run is done, stopped, cancelled or failed.
+Owns all MLX work, on its main thread. Started detached by `engine.run.start_worker`, so it outlives
+every terminal. Takes its turn in the machine's queue, then works until the run is done, stopped,
+cancelled or failed.
 """
 
 import gc
@@ -110,7 +111,10 @@ class Worker:
         return code
 
     def _optimize(self) -> dict:
-        """Run the optimizer; after a pause that freed the memory, run it again from what was kept."""
+        """Run the optimizer.
+
+        After a pause that freed the memory, run it again from what was kept.
+        """
         while True:
             try:
                 return self._optimized()

@@ -1,7 +1,10 @@
-"""Train the bundled base model and its classifier on the UCI digits: `make base-model`. About ten minutes on two cores.
+"""Train the bundled base model and its classifier on the UCI digits: `make base-model`.
 
-Writes engine/assets/models/digits (a diffusers folder with its model card) and engine/assets/digits/classifier.safetensors.
-Everything is drawn from one seed, so that anybody can make it again; bytes may differ between machines.
+About ten minutes on two cores.
+
+Writes engine/assets/models/digits (a diffusers folder with its model card) and
+engine/assets/digits/classifier.safetensors. Everything is drawn from one seed, so that anybody can
+make it again; bytes may differ between machines.
 """
 
 import argparse
@@ -9,14 +12,13 @@ import time
 from functools import partial
 from pathlib import Path
 
-import engine  # noqa: F401  (loads a fast BLAS before MLX, see engine/blas.py)
-
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
+import engine  # noqa: F401  (loads a fast BLAS before MLX, see engine/blas.py)
 from engine.diffusion.scheduler_config import read_scheduler_config
 from engine.files import replacing, write_json, write_text
 from engine.models.checkpoint import save_network
@@ -148,14 +150,14 @@ def train_diffusion(
             print(
                 f"step {i}/{iterations}  loss {running:.4f}  {time.monotonic() - started:.0f} s",
                 flush=True,
-            )  # noqa: T201
+            )
     network.update(average)
     return model
 
 
 def noised(
     schedule, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
-) -> list[mx.array]:  # noqa: ANN001
+) -> list[mx.array]:
     """Return (x, y, eps, t, alpha, sigma) of a batch, timesteps stratified over the whole range."""
     n = len(images)
     t = np.floor((rng.permutation(n) + rng.random(n)) / n * schedule.count)
@@ -193,7 +195,7 @@ def main() -> None:
 
     classifier = train_classifier(images[train], labels[train], options.seed)
     classifier_accuracy = label_accuracy(classifier, images[held_out], labels[held_out])
-    print(f"classifier: {classifier_accuracy:.3f} on {len(held_out)} held-out images", flush=True)  # noqa: T201
+    print(f"classifier: {classifier_accuracy:.3f} on {len(held_out)} held-out images", flush=True)
 
     started = time.monotonic()
     model = train_diffusion(
@@ -254,7 +256,7 @@ def main() -> None:
     (options.to / "digits").mkdir(parents=True, exist_ok=True)
     with replacing(options.to / "digits" / "classifier.safetensors") as temporary:
         classifier.save_weights(str(temporary))
-    print((folder / "README.md").read_text(), flush=True)  # noqa: T201
+    print((folder / "README.md").read_text(), flush=True)
 
 
 if __name__ == "__main__":

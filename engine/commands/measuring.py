@@ -1,4 +1,7 @@
-"""`diffopt schedule`, `diffopt evaluate` and `diffopt doctor`: what a model reaches, and what this machine is."""
+"""`diffopt schedule`, `diffopt evaluate` and `diffopt doctor`.
+
+What a model reaches, and what this machine is.
+"""
 
 import argparse
 import shutil
@@ -22,7 +25,10 @@ _BATCH = 125
 
 
 def schedule(options: argparse.Namespace) -> int:
-    """Print what each step count reaches with no training at all: the best ways found, and uniform DDIM beside them."""
+    """Print what each step count reaches with no training at all.
+
+    The best ways found, and uniform DDIM beside them.
+    """
     loaded = load_model(options.model, steps=options.original_steps)
     _refuse_distilled(loaded, options.model)
     wrong = [steps for steps in options.steps if not 1 <= steps < options.original_steps]
@@ -79,7 +85,10 @@ def schedule(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Print the quality of one model against another from the same noise; exit 3 if a given threshold is missed."""
+    """Print the quality of one model against another from the same noise.
+
+    Exit 3 if a given threshold is missed.
+    """
     student = load_model(options.model, steps=options.steps or 50)
     if student.is_distilled and options.steps not in (None, student.model.steps):
         raise ConfigError(

@@ -1,4 +1,7 @@
-"""Printing for people and for programs, and the one line that shows how far a run is. Knows events, no MLX."""
+"""Printing for people and for programs, and the one line that shows how far a run is.
+
+Knows events, no MLX.
+"""
 
 import json
 import math
@@ -67,7 +70,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 class ProgressPrinter:
-    """Prints a run's events: on a terminal one moving line under the lines that stay, elsewhere plain lines.
+    """Prints a run's events.
+
+    On a terminal one moving line under the lines that stay, elsewhere plain lines.
 
     Writes to standard error, so that standard output holds the result alone.
     """

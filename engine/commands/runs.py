@@ -1,4 +1,7 @@
-"""`diffopt run` and the commands about runs: follow, list, show, log and steer them. A client: it only reads and asks."""
+"""`diffopt run` and the commands about runs: follow, list, show, log and steer them. A client.
+
+It only reads and asks.
+"""
 
 import argparse
 import json
@@ -31,7 +34,9 @@ EXIT_FAILED, EXIT_CANCELLED, EXIT_DETACHED = 1, 130, 0
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check everything, make the run folder, start its worker, and follow it unless asked not to."""
+    """Check everything, make the run folder, start its worker, and follow it unless asked not
+    to.
+    """
     config = load_config(options.config, options.set or ())
     check_inputs(config)
     label = Path(options.config).stem if Path(options.config).suffix else str(options.config)
@@ -57,7 +62,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check_inputs(config: DiffusionOptimizationConfig) -> None:
-    """Load what the run will load, so that a mistake is told before anything is made. Makes model_path absolute."""
+    """Load what the run will load, so that a mistake is told before anything is made.
+
+    Makes model_path absolute.
+    """
     from engine.models.folder import resolve_model_path
     from engine.models.loading import load_model
     from engine.optimizer import check_original
@@ -80,7 +88,10 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
 
 
 def follow(folder: RunFolder, *, is_json: bool, after: int = 0) -> int:
-    """Show a run's events until it ends; ctrl-c asks whether to detach or to cancel. Return the run's exit code."""
+    """Show a run's events until it ends; ctrl-c asks whether to detach or to cancel.
+
+    Return the run's exit code.
+    """
     printer = ProgressPrinter()
     if not is_json:
         sys.stderr.write(f"run {folder.name} in {folder.path}\n")

@@ -21,7 +21,10 @@ _COLUMNS = 10
 
 
 def sample(options: argparse.Namespace) -> int:
-    """Sample a model and write `options.out`: .png for people, .safetensors (key `samples`, NCHW float32) for programs."""
+    """Sample a model and write `options.out`.
+
+    .png for people, .safetensors (key `samples`, NCHW float32) for programs.
+    """
     out = Path(options.out)
     if out.suffix not in (".png", ".safetensors"):
         raise ConfigError(f"--out {out}: wanted a name that ends in .png or .safetensors.")
@@ -52,7 +55,10 @@ def sample(options: argparse.Namespace) -> int:
 
 
 def _on_wanted_grid(loaded: LoadedModel, options: argparse.Namespace) -> DiffusionModel:
-    """Return the model on the grid that was asked for; a distilled student is asked twice before it leaves its own."""
+    """Return the model on the grid that was asked for.
+
+    A distilled student is asked twice before it leaves its own.
+    """
     model = loaded.model
     wishes = [
         name

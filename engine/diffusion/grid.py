@@ -1,6 +1,9 @@
-"""A grid: the timesteps a sampler visits and the noise levels it steps between. Published ways to space one.
+"""A grid: the timesteps a sampler visits and the noise levels it steps between.
 
-Where a spacing is named as in diffusers it gives the same timesteps as the diffusers scheduler of that solver.
+Published ways to space one.
+
+Where a spacing is named as in diffusers it gives the same timesteps as the diffusers scheduler of
+that solver.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +18,12 @@ from engine.diffusion.noise import NoiseSchedule
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """K sampling steps, from noisy to clean: K timesteps for the network, K + 1 levels to step between.
+    """K sampling steps, from noisy to clean.
 
-    `start_scale` multiplies the unit noise that sampling starts from; 1 for every solver but Euler, whose schedulers
-    start at ``sigma`` instead.
+    K timesteps for the network, K + 1 levels to step between.
+
+    `start_scale` multiplies the unit noise that sampling starts from; 1 for every solver but Euler,
+    whose schedulers start at ``sigma`` instead.
     """
 
     timesteps: tuple[float, ...]  # (K,) falling, what the network is told
@@ -45,9 +50,11 @@ class Grid:
         return cls(**lists, name=values["name"], start_scale=values["start_scale"])
 
     def subset(self, indices: Sequence[int], name: str | None = None) -> "Grid":
-        """Return the grid that visits only the given points (rising indices into `timesteps`) and ends where this ends.
+        """Return the grid that visits only the given points (rising indices into `timesteps`) and
+        ends where this ends.
 
-        Consecutive points of the result bracket whole steps of this grid: what a student of it can be trained on.
+        Consecutive points of the result bracket whole steps of this grid: what a student of it can
+        be trained on.
         """
         levels = [*indices, self.steps]
         return replace(
@@ -59,7 +66,10 @@ class Grid:
         )
 
     def indices_of(self, student: "Grid") -> list[int]:
-        """Return where `student`'s timesteps stand in this grid; ValueError if one is not among them."""
+        """Return where `student`'s timesteps stand in this grid.
+
+        ValueError if one is not among them.
+        """
         places = {t: i for i, t in enumerate(self.timesteps)}
         missing = [t for t in student.timesteps if t not in places]
         if missing:
@@ -67,9 +77,12 @@ class Grid:
         return [places[t] for t in student.timesteps]
 
     def nearest_indices(self, timesteps: Sequence[float]) -> list[int]:
-        """Return distinct rising indices of the points nearest to `timesteps`; the first is always 0.
+        """Return distinct rising indices of the points nearest to `timesteps`.
 
-        A student must start where its teacher starts, or the same noise would not mean the same picture.
+        The first is always 0.
+
+        A student must start where its teacher starts, or the same noise would not mean the same
+        picture.
         """
         own, count = np.asarray(self.timesteps), len(timesteps)
         if count > self.steps:
@@ -82,7 +95,9 @@ class Grid:
 
 
 def grid_at(schedule: NoiseSchedule, timesteps: Sequence[float], name: str = "custom") -> Grid:
-    """Return the grid that visits `timesteps` (falling, in [0, T-1]) and ends at the schedule's final level."""
+    """Return the grid that visits `timesteps` (falling, in [0, T-1]) and ends at the schedule's
+    final level.
+    """
     t = np.asarray(timesteps, dtype=np.float64)
     if (
         t.ndim != 1
@@ -110,8 +125,9 @@ def spaced_grid(
 ) -> Grid:
     """Return `steps` timesteps spaced as the diffusers scheduler of `solver` spaces them.
 
-    leading, linspace and trailing are table 2 of Lin et al. 2024; karras is eq. 5 of Karras et al. 2022 with rho 7
-    between the schedule's own ends; log_snr is even in log(alpha/sigma) (Lu et al. 2022).
+    leading, linspace and trailing are table 2 of Lin et al. 2024; karras is eq. 5 of Karras et al.
+    2022 with rho 7 between the schedule's own ends; log_snr is even in log(alpha/sigma) (Lu et al.
+    2022).
     """
     if not 1 <= steps <= schedule.count:
         raise ValueError(f"steps is {steps}; choose 1 to {schedule.count}")
@@ -130,7 +146,8 @@ def spaced_grid(
         t = np.round(np.linspace(0, count - 1, points))[::-1][:steps]
     else:
         raise ValueError(f"spacing {spacing!r} is none of {', '.join(SPACINGS)}")
-    # An offset (steps_offset: 1) may push a dense leading grid past the table's end, and rounding join two points.
+    # An offset (steps_offset: 1) may push a dense leading grid past the table's end, and rounding
+    # join two points.
     t = np.minimum(t, count - 1)
     grid = grid_at(
         schedule,
@@ -145,7 +162,8 @@ def spaced_grid(
 def karras_sigmas(count: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> np.ndarray:
     """Return `count` ratios sigma/alpha falling from sigma_max to sigma_min, (count,) float64.
 
-    Spaced evenly in sigma**(1/rho), which spends steps where the path bends (Karras et al. 2022, eq. 5).
+    Spaced evenly in sigma**(1/rho), which spends steps where the path bends (Karras et al. 2022,
+    eq. 5).
     """
     ramp = np.linspace(0, 1, count)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
@@ -176,7 +194,9 @@ def _level_spaced_grid(schedule: NoiseSchedule, spacing: Spacing, steps: int) ->
 
 
 def _made_strictly_falling(t: np.ndarray, highest: int) -> list[float]:
-    """Move rounded timesteps that coincide apart, keeping each as near as may be to where it was."""
+    """Move rounded timesteps that coincide apart, keeping each as near as may be to where it
+    was.
+    """
     out = t.astype(int)
     out[0] = min(out[0], highest)
     for i in range(1, len(out)):

@@ -1,7 +1,10 @@
-"""Noise levels, predictions and the distillation target. Formulas only: used by samplers, training and export.
+"""Noise levels, predictions and the distillation target. Formulas only.
 
-A noisy state is ``z = alpha x + sigma eps`` with ``alpha**2 + sigma**2 = 1``; ``kappa = alpha / sigma`` is the square
-root of the signal-to-noise ratio. Tables are float64 NumPy; arrays of states are float32 MLX, ``(B, H, W, C)``.
+Used by samplers, training and export.
+
+A noisy state is ``z = alpha x + sigma eps`` with ``alpha**2 + sigma**2 = 1``; ``kappa = alpha /
+sigma`` is the square root of the signal-to-noise ratio. Tables are float64 NumPy; arrays of states
+are float32 MLX, ``(B, H, W, C)``.
 """
 
 from dataclasses import dataclass
@@ -16,10 +19,11 @@ BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "la
 
 
 def betas(kind: str, count: int, start: float, end: float) -> np.ndarray:
-    """Return the `count` variances of a discrete forward process, float32 as trained models have seen them.
+    """Return the `count` variances of a discrete forward process, float32 as trained models have
+    seen them.
 
-    Kinds: linear (Ho et al. 2020), scaled_linear (Rombach et al. 2022), squaredcos_cap_v2 (Nichol & Dhariwal 2021),
-    sigmoid (Xu et al. 2022), laplace (Hang et al. 2024) and exp.
+    Kinds: linear (Ho et al. 2020), scaled_linear (Rombach et al. 2022), squaredcos_cap_v2 (Nichol &
+    Dhariwal 2021), sigmoid (Xu et al. 2022), laplace (Hang et al. 2024) and exp.
     """
     if kind == "linear":
         return np.linspace(start, end, count, dtype=np.float64).astype(np.float32)
@@ -44,9 +48,12 @@ def betas(kind: str, count: int, start: float, end: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """The noise level of every training timestep: ``alphas_cumprod[t] = alpha(t)**2``, falling, float64.
+    """The noise level of every training timestep.
 
-    `final_alpha_cumprod` is the level at which sampling ends: 1.0 (no noise) or ``alphas_cumprod[0]``.
+    ``alphas_cumprod[t] = alpha(t)**2``, falling, float64.
+
+    `final_alpha_cumprod` is the level at which sampling ends: 1.0 (no noise) or
+    ``alphas_cumprod[0]``.
     """
 
     alphas_cumprod: np.ndarray  # (T,)
@@ -54,8 +61,12 @@ class NoiseSchedule:
 
     @classmethod
     def from_betas(cls, values: np.ndarray, *, end_at_first: bool = False) -> "NoiseSchedule":
-        """Build from variances; `end_at_first` ends sampling at ``alphas_cumprod[0]`` instead of 1."""
-        # Accumulated in float64 and rounded to float32: the values that published models were trained with.
+        """Build from variances.
+
+        `end_at_first` ends sampling at ``alphas_cumprod[0]`` instead of 1.
+        """
+        # Accumulated in float64 and rounded to float32: the values that published models were
+        # trained with.
         table = np.cumprod((np.float32(1) - values.astype(np.float32)).astype(np.float64))
         table = table.astype(np.float32).astype(np.float64)
         return cls(table, float(table[0]) if end_at_first else 1.0)
@@ -68,7 +79,8 @@ class NoiseSchedule:
     def levels(self, timesteps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (alpha, sigma) at integer or fractional timesteps in [0, T-1].
 
-        Between integers sigma/alpha is interpolated linearly, the convention of Euler schedulers (Karras et al. 2022).
+        Between integers sigma/alpha is interpolated linearly, the convention of Euler schedulers
+        (Karras et al. 2022).
         """
         t = np.asarray(timesteps, dtype=np.float64)
         whole = t == np.round(t)
@@ -81,15 +93,20 @@ class NoiseSchedule:
         return np.sqrt(cumprod), np.sqrt(1 - cumprod)
 
     def ending_at(self, final: Literal["one", "first"]) -> "NoiseSchedule":
-        """Return the same schedule ending at no noise ("one") or at the first training level ("first")."""
+        """Return the same schedule ending at no noise ("one") or at the first training level
+        ("first").
+        """
         return NoiseSchedule(
             self.alphas_cumprod, 1.0 if final == "one" else float(self.alphas_cumprod[0])
         )
 
     def rescaled_to_zero_terminal_snr(self) -> "NoiseSchedule":
-        """Return the schedule shifted and scaled so that its last level is pure noise (Lin et al. 2024, algorithm 1).
+        """Return the schedule shifted and scaled so that its last level is pure noise (Lin et al.
 
-        Only for v- and sample-prediction: an epsilon prediction says nothing about x where alpha is 0.
+        2024, algorithm 1).
+
+        Only for v- and sample-prediction: an epsilon prediction says nothing about x where alpha is
+        0.
         """
         roots = np.sqrt(self.alphas_cumprod)
         roots = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
@@ -104,16 +121,19 @@ def x0_and_eps(
     sigma: mx.array | float,
     kind: PredictionType,
 ) -> tuple[mx.array, mx.array]:
-    """Return the estimates (x0, eps) that a network's `prediction` at state `z` stands for, float32.
+    """Return the estimates (x0, eps) that a network's `prediction` at state `z` stands for,
+    float32.
 
-    Dividing by alpha amplifies an epsilon model's error by 1/alpha at high noise; that is the model's own property.
+    Dividing by alpha amplifies an epsilon model's error by 1/alpha at high noise; that is the
+    model's own property.
     """
     prediction, z = prediction.astype(mx.float32), z.astype(mx.float32)
     if kind == "epsilon":
         return (z - sigma * prediction) / alpha, prediction
     if kind == "v_prediction":
         return alpha * z - sigma * prediction, sigma * z + alpha * prediction
-    # Where sigma is 0 nothing is left to remove and eps has no meaning; the guard only keeps it finite.
+    # Where sigma is 0 nothing is left to remove and eps has no meaning; the guard only keeps it
+    # finite.
     return prediction, (z - alpha * prediction) / mx.maximum(mx.array(sigma, mx.float32), 1e-12)
 
 
@@ -124,7 +144,10 @@ def prediction_for_x0(
     sigma: mx.array | float,
     kind: PredictionType,
 ) -> mx.array:
-    """Return what a network must predict at `z` so that its x0 estimate is `x0`: the inverse of `x0_and_eps`."""
+    """Return what a network must predict at `z` so that its x0 estimate is `x0`.
+
+    The inverse of `x0_and_eps`.
+    """
     if kind == "sample":
         return x0
     eps = (z - alpha * x0) / sigma
@@ -134,16 +157,21 @@ def prediction_for_x0(
 def ddim_step(
     x0: mx.array, eps: mx.array, alpha_next: mx.array | float, sigma_next: mx.array | float
 ) -> mx.array:
-    """Return the state at the next level: ``alpha_s x0 + sigma_s eps`` (Song et al. 2021, eq. 12 with eta = 0)."""
+    """Return the state at the next level: ``alpha_s x0 + sigma_s eps`` (Song et al. 2021, eq.
+
+    12 with eta = 0).
+    """
     return alpha_next * x0 + sigma_next * eps
 
 
 def target_weights(kappas: np.ndarray) -> np.ndarray:
-    """Return the K convex weights ``w_k = (kappa_{k+1} - kappa_k) / (kappa_K - kappa_0)`` of K teacher steps.
+    """Return the K convex weights ``w_k = (kappa_{k+1} - kappa_k) / (kappa_K - kappa_0)`` of K
+    teacher steps.
 
-    The x0 that lands one DDIM step from ``kappas[0]`` exactly where K teacher steps land is ``sum_k w_k x0_k``
-    (Salimans & Ho 2022, generalised to any grid). If the last level has no noise its kappa is infinite, and the
-    whole weight falls on the last prediction. `kappas` is (K+1,), rising, float64.
+    The x0 that lands one DDIM step from ``kappas[0]`` exactly where K teacher steps land is ``sum_k
+    w_k x0_k`` (Salimans & Ho 2022, generalised to any grid). If the last level has no noise its
+    kappa is infinite, and the whole weight falls on the last prediction. `kappas` is (K+1,),
+    rising, float64.
     """
     kappas = np.asarray(kappas, dtype=np.float64)
     if (
@@ -165,8 +193,9 @@ def landing_x0(
 ) -> mx.array:
     """Return the x0 whose single DDIM step takes `z` exactly to `z_next`, float32.
 
-    Solved from ``z_next = alpha_next x + sigma_next (z - alpha x) / sigma``. The divisor is small where the two
-    levels are close: use `target_weights` where the teacher's own predictions are at hand and nothing was clipped.
+    Solved from ``z_next = alpha_next x + sigma_next (z - alpha x) / sigma``. The divisor is small
+    where the two levels are close: use `target_weights` where the teacher's own predictions are at
+    hand and nothing was clipped.
     """
     ratio = sigma_next / sigma
     return (z_next - ratio * z) / (alpha_next - alpha * ratio)
@@ -175,5 +204,7 @@ def landing_x0(
 def landing_weight(
     alpha: np.ndarray, sigma: np.ndarray, alpha_next: np.ndarray, sigma_next: np.ndarray
 ) -> np.ndarray:
-    """Return the weight on ``|x - x*|**2`` that measures the error where the step lands, float64."""
+    """Return the weight on ``|x - x*|**2`` that measures the error where the step lands,
+    float64.
+    """
     return (alpha_next - sigma_next * alpha / sigma) ** 2

@@ -1,7 +1,9 @@
-"""Deterministic samplers through one signature: ``sampler(denoise, noise, grid, on_step) -> samples``.
+"""Deterministic samplers through one signature.
 
-`denoise(z, i)` returns the estimates (x0, eps) at point i of the grid; it owns the network, the condition and any
-clipping. Every sampler steps to the *next listed* level.
+``sampler(denoise, noise, grid, on_step) -> samples``.
+
+`denoise(z, i)` returns the estimates (x0, eps) at point i of the grid; it owns the network, the
+condition and any clipping. Every sampler steps to the *next listed* level.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,9 @@ Sampler = Callable[[Denoise, mx.array, Grid, OnStep | None], mx.array]
 
 
 def ddim(denoise: Denoise, noise: mx.array, grid: Grid, on_step: OnStep | None = None) -> mx.array:
-    """Return samples by DDIM with eta 0 (Song et al. 2021): order 1, exact where the x0 estimate is constant.
+    """Return samples by DDIM with eta 0 (Song et al. 2021).
+
+    Order 1, exact where the x0 estimate is constant.
 
     `noise` is unit-variance (B, H, W, C) float32; so is the result's layout.
     """
@@ -34,10 +38,12 @@ def ddim(denoise: Denoise, noise: mx.array, grid: Grid, on_step: OnStep | None =
 
 
 def euler(denoise: Denoise, noise: mx.array, grid: Grid, on_step: OnStep | None = None) -> mx.array:
-    """Return samples by Euler's method in ``sigma/alpha`` (Karras et al. 2022, algorithm 1 without its correction).
+    """Return samples by Euler's method in ``sigma/alpha`` (Karras et al.
 
-    On the same levels this is the DDIM step written in other coordinates; the grid differs (fractional timesteps,
-    the starting scale), which is why it is a solver of its own to the user.
+    2022, algorithm 1 without its correction).
+
+    On the same levels this is the DDIM step written in other coordinates; the grid differs
+    (fractional timesteps, the starting scale), which is why it is a solver of its own to the user.
     """
     with np.errstate(divide="ignore"):
         ratios = (np.asarray(grid.sigmas) / np.asarray(grid.alphas)).tolist()
@@ -45,7 +51,8 @@ def euler(denoise: Denoise, noise: mx.array, grid: Grid, on_step: OnStep | None 
     y = z / (grid.alphas[0] or 1.0)  # y = z / alpha, the coordinates in which eps is the slope
     for i in range(grid.steps):
         x0, eps = denoise(z, i)
-        # With zero terminal SNR the first ratio is infinite; there the same step is written from x0.
+        # With zero terminal SNR the first ratio is infinite; there the same step is written from
+        # x0.
         y = y + (ratios[i + 1] - ratios[i]) * eps if grid.alphas[i] else x0 + ratios[i + 1] * eps
         z = y * grid.alphas[i + 1]
         mx.eval(z)
@@ -59,8 +66,8 @@ def dpmpp_2m(
 ) -> mx.array:
     """Return samples by DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2).
 
-    Order 1 in the first step, in the last of fewer than 15 (as diffusers does), and whenever the level reached has
-    no noise: order 2 is infinite there.
+    Order 1 in the first step, in the last of fewer than 15 (as diffusers does), and whenever the
+    level reached has no noise: order 2 is infinite there.
     """
     alphas, sigmas = grid.alphas, grid.sigmas
     with np.errstate(divide="ignore"):

@@ -1,7 +1,7 @@
 """What a checkpoint's scheduler_config.json says, read once at load into a `SchedulerSettings`.
 
-Knows the keys of diffusers' schedulers and their defaults; refuses, by key, what would change the samples and is not
-supported. Used by loading, sampling and export.
+Knows the keys of diffusers' schedulers and their defaults; refuses, by key, what would change the
+samples and is not supported. Used by loading, sampling and export.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,8 @@ from engine.errors import CheckpointError
 
 GRID_KEY = "diffopt_timesteps"
 
-# scheduler class -> (our solver of the same ODE, its default spacing, whether it clips x0 by default)
+# scheduler class -> (our solver of the same ODE, its default spacing, whether it clips x0 by
+# default)
 _CLASSES: dict[str, tuple[Solver, Spacing, bool]] = {
     "DDPMScheduler": ("ddim", "leading", True),
     "DDPMParallelScheduler": ("ddim", "leading", True),
@@ -44,7 +45,10 @@ _CLASSES: dict[str, tuple[Solver, Spacing, bool]] = {
 
 @dataclass(frozen=True)
 class SchedulerSettings:
-    """How a checkpoint wants to be sampled: its noise schedule, prediction type, solver, spacing and clipping."""
+    """How a checkpoint wants to be sampled.
+
+    Its noise schedule, prediction type, solver, spacing and clipping.
+    """
 
     schedule: NoiseSchedule
     prediction_type: PredictionType
@@ -61,7 +65,9 @@ class SchedulerSettings:
     def grid(
         self, steps: int, spacing: Spacing | None = None, solver: Solver | None = None
     ) -> Grid:
-        """Return the grid that this checkpoint's scheduler would use for `steps` steps of `solver`."""
+        """Return the grid that this checkpoint's scheduler would use for `steps` steps of
+        `solver`.
+        """
         return spaced_grid(
             self.schedule,
             spacing or self.spacing,
@@ -76,9 +82,12 @@ class SchedulerSettings:
 
 
 def read_scheduler_config(config: Mapping[str, Any], source: str) -> SchedulerSettings:
-    """Return the settings that `config` (a parsed scheduler_config.json; `source` names it in errors) stands for.
+    """Return the settings that `config` (a parsed scheduler_config.json.
 
-    An empty config means diffusers' DDPM defaults. Raises CheckpointError naming the file and the key.
+    `source` names it in errors) stands for.
+
+    An empty config means diffusers' DDPM defaults. Raises CheckpointError naming the file and the
+    key.
     """
     reader = _Reader(config, source)
     class_name = reader.text("_class_name", "DDPMScheduler", tuple(_CLASSES))
@@ -136,7 +145,8 @@ def _read_schedule(reader: "_Reader", prediction: str) -> NoiseSchedule:
         )
     if not ((values >= 0).all() and (values <= 1).all()):
         reader.fail("trained_betas/beta_end", "variances outside [0, 1]", "0 to 1")
-    # DDIM says set_alpha_to_one, DPM-Solver and Euler say final_sigmas_type: one fact under two names.
+    # DDIM says set_alpha_to_one, DPM-Solver and Euler say final_sigmas_type: one fact under two
+    # names.
     to_one = reader.flag("set_alpha_to_one", True)
     last_level = reader.text("final_sigmas_type", "zero", ("zero", "sigma_min"))
     ends_at_first = not to_one or last_level == "sigma_min"
@@ -153,7 +163,9 @@ def _read_schedule(reader: "_Reader", prediction: str) -> NoiseSchedule:
 
 
 class _Reader:
-    """Typed access to a JSON object whose errors name the file, the key, what was found and what was wanted."""
+    """Typed access to a JSON object whose errors name the file, the key, what was found and what
+    was wanted.
+    """
 
     def __init__(self, config: Mapping[str, Any], source: str) -> None:
         self.config, self.source = config, source

@@ -1,7 +1,8 @@
 """`DiffusionModel`: a network that carries its noise schedule, its grid and its solver.
 
-A thin wrapper: one door for every network, ``model(z, t, condition) -> prediction``, and the little that turns a
-prediction into samples. Teachers and students are both this; `engine.models.loading` makes one from a folder.
+A thin wrapper: one door for every network, ``model(z, t, condition) -> prediction``, and the little
+that turns a prediction into samples. Teachers and students are both this; `engine.models.loading`
+makes one from a folder.
 """
 
 import copy
@@ -25,8 +26,9 @@ Condition = dict[
 class DiffusionModel(nn.Module):
     """A denoising network with everything that sampling it needs.
 
-    `sample_shape` is (H, W, C) of one state. `clip_range` clips x0 while DDIM samples, as the checkpoint asks; it is
-    None for a distilled student. `compute_dtype` is what the network computes in; states stay float32.
+    `sample_shape` is (H, W, C) of one state. `clip_range` clips x0 while DDIM samples, as the
+    checkpoint asks; it is None for a distilled student. `compute_dtype` is what the network
+    computes in; states stay float32.
     """
 
     def __init__(
@@ -65,18 +67,25 @@ class DiffusionModel(nn.Module):
         return self.grid.steps
 
     def __call__(self, z: mx.array, t: mx.array, condition: Condition | None = None) -> mx.array:
-        """Return the network's prediction (B, H, W, C) float32 at state `z` (B, H, W, C) and timesteps `t` (B,)."""
+        """Return the network's prediction (B, H, W, C) float32 at state `z` (B, H, W, C) and
+        timesteps `t` (B,).
+        """
         return self.network(z.astype(self.compute_dtype), t, condition or {}).astype(mx.float32)
 
     def compiled_forward(self) -> Callable[..., mx.array]:
-        """Return ``(z, t, condition) -> prediction`` compiled once over the network's current and later weights."""
+        """Return ``(z, t, condition) -> prediction`` compiled once over the network's current and
+        later weights.
+        """
         if self._forward is None:
-            # As inputs, or the weights would become constants of the trace and a trained student would never be seen.
+            # As inputs, or the weights would become constants of the trace and a trained student
+            # would never be seen.
             self._forward = mx.compile(self.__call__, inputs=self.network.state)
         return self._forward
 
     def denoise_at(self, grid: Grid, solver: Solver, condition: Condition) -> Callable[..., Any]:
-        """Return ``denoise(z, i) -> (x0, eps)`` on `grid`, as `engine.diffusion.samplers` wants it."""
+        """Return ``denoise(z, i) -> (x0, eps)`` on `grid`, as `engine.diffusion.samplers` wants
+        it.
+        """
         forward = self.compiled_forward()
 
         def denoise(z: mx.array, i: int) -> tuple[mx.array, mx.array]:
@@ -100,16 +109,21 @@ class DiffusionModel(nn.Module):
         solver: Solver | None = None,
         on_step: OnStep | None = None,
     ) -> mx.array:
-        """Return samples (B, H, W, C) from unit-variance `noise` of that shape, on this model's own grid by default."""
+        """Return samples (B, H, W, C) from unit-variance `noise` of that shape, on this model's own
+        grid by default.
+        """
         grid, solver = grid or self.grid, solver or self.solver
         return SAMPLERS[solver](
             self.denoise_at(grid, solver, condition or {}), noise, grid, on_step
         )
 
     def student(self, grid: Grid | None = None) -> "DiffusionModel":
-        """Return an independent copy to train on `grid`: float32 weights of its own, order 1, nothing clipped.
+        """Return an independent copy to train on `grid`.
 
-        A student is defined for its own one-step map; clipping would break the target that it learns.
+        Float32 weights of its own, order 1, nothing clipped.
+
+        A student is defined for its own one-step map; clipping would break the target that it
+        learns.
         """
         network = copy.deepcopy(self.network)
         network.update(tree_map(_owned_float32, self.network.parameters()))
@@ -118,9 +132,12 @@ class DiffusionModel(nn.Module):
         )
 
     def frozen_as(self, dtype: mx.Dtype, bits: int | None = None) -> "DiffusionModel":
-        """Return this model held in `dtype`, its linear layers quantised to `bits` if given; for a frozen teacher.
+        """Return this model held in `dtype`, its linear layers quantised to `bits` if given.
 
-        Only layers whose input width divides by the group of 32 are quantised; convolutions stay as they are.
+        For a frozen teacher.
+
+        Only layers whose input width divides by the group of 32 are quantised; convolutions stay as
+        they are.
         """
         if dtype == mx.float32 and bits is None:
             return self
@@ -141,7 +158,9 @@ class DiffusionModel(nn.Module):
         )
 
     def with_grid(self, grid: Grid, solver: Solver | None = None) -> "DiffusionModel":
-        """Return a model over the *same* arrays that samples on another grid or with another solver."""
+        """Return a model over the *same* arrays that samples on another grid or with another
+        solver.
+        """
         return self._like(
             self.network,
             grid,

@@ -1,4 +1,6 @@
-"""From a diffusers folder to a `DiffusionModel` that samples as the folder asks, or as the caller overrides."""
+"""From a diffusers folder to a `DiffusionModel` that samples as the folder asks, or as the caller
+overrides.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +23,10 @@ class LoadedModel:
 
     @property
     def is_distilled(self) -> bool:
-        """Whether the folder names its own timesteps: a student, sampled on its own grid with order 1."""
+        """Whether the folder names its own timesteps.
+
+        A student, sampled on its own grid with order 1.
+        """
         return self.settings.own_timesteps is not None
 
 
@@ -36,9 +41,9 @@ def load_model(
 ) -> LoadedModel:
     """Return the model of a diffusers folder with its weights in float32.
 
-    A distilled student gets its own grid; any other gets `steps` of `solver` at `spacing`, by default its scheduler's.
-    `final_alpha` and `clip_sample` override the scheduler's set_alpha_to_one and clip_sample.
-    Raises CheckpointError naming the file and the key.
+    A distilled student gets its own grid; any other gets `steps` of `solver` at `spacing`, by
+    default its scheduler's. `final_alpha` and `clip_sample` override the scheduler's
+    set_alpha_to_one and clip_sample. Raises CheckpointError naming the file and the key.
     """
     checkpoint = load_checkpoint(path)
     settings = read_scheduler_config(checkpoint.scheduler_config, _scheduler_source(checkpoint))

@@ -1,4 +1,6 @@
-"""`AdaptiveScheduler`: which timesteps, which noise levels and how few steps, ranked by measured quality.
+"""`AdaptiveScheduler`.
+
+Which timesteps, which noise levels and how few steps, ranked by measured quality.
 
 The dynamic programme and the published spacings propose; the quality on the *select* noise decides.
 """
@@ -71,8 +73,9 @@ class Ranked:
 class AdaptiveScheduler:
     """Proposes grids and noise levels for one model and ranks them by measured quality.
 
-    Nothing is computed before it is asked for: the teacher's trajectories and its samples on the select noise are made
-    at the first ranking, unless `share` brings those that a run has already made.
+    Nothing is computed before it is asked for: the teacher's trajectories and its samples on the
+    select noise are made at the first ranking, unless `share` brings those that a run has already
+    made.
     """
 
     def __init__(
@@ -95,7 +98,9 @@ class AdaptiveScheduler:
     def share(
         self, *, trajectories: Trajectories | None = None, evaluator: Evaluator | None = None
     ) -> None:
-        """Use the given trajectories of the model and evaluator on the select noise instead of making them."""
+        """Use the given trajectories of the model and evaluator on the select noise instead of
+        making them.
+        """
         self._trajectories = trajectories or self._trajectories
         self._evaluator = evaluator or self._evaluator
 
@@ -133,7 +138,10 @@ class AdaptiveScheduler:
         *,
         with_noise_levels: bool = True,
     ) -> list[Candidate]:
-        """Return distinct candidates of `steps` steps: published spacings, dynamic programmes, other noise levels."""
+        """Return distinct candidates of `steps` steps.
+
+        Published spacings, dynamic programmes, other noise levels.
+        """
         candidates: dict[tuple[Solver, tuple[float, ...], float, float], Candidate] = {}
         for solver in solvers:
             grids = [*self._spaced(steps, solver), *self.programme_grids(steps)]
@@ -159,11 +167,16 @@ class AdaptiveScheduler:
         return sorted(ranked, key=lambda r: -r.quality.score)
 
     def best(self, steps: int, solvers: Sequence[Solver] = ("ddim", "dpmpp_2m")) -> Ranked:
-        """Return the best way found to sample this model in `steps` steps; with a student, its best grid."""
+        """Return the best way found to sample this model in `steps` steps.
+
+        With a student, its best grid.
+        """
         return self.rank(self.propose(steps, solvers))[0]
 
     def programme_grids(self, steps: int, *, forced: Sequence[int] = ()) -> list[Grid]:
-        """Return the distinct subsets of the model's own grid that the dynamic programme proposes, `forced` included."""
+        """Return the distinct subsets of the model's own grid that the dynamic programme proposes,
+        `forced` included.
+        """
         found: dict[tuple[int, ...], Grid] = {}
         for cost in self.settings.costs:
             matrix = self._costs(cost)
@@ -175,7 +188,9 @@ class AdaptiveScheduler:
         return list(found.values())
 
     def training_grids(self, steps: int, *, forced: Sequence[int] = ()) -> list[Grid]:
-        """Return subsets of the model's own grid that a student of `steps` steps can be trained on; uniform first.
+        """Return subsets of the model's own grid that a student of `steps` steps can be trained on.
+
+        Uniform first.
 
         Published spacings are moved to the nearest of the model's points.
         """
@@ -210,10 +225,13 @@ class AdaptiveScheduler:
         ]
 
     def _other_levels(self, grids: Sequence[Grid], steps: int) -> list[Grid]:
-        """Return variations of the first and the last noise level: where sampling begins and where it ends.
+        """Return variations of the first and the last noise level.
 
-        A lower first level mends the mismatch between pure noise and a schedule that never quite reaches it; the last
-        may be no noise or the first trained level; zero terminal SNR is tried where the prediction type admits it.
+        Where sampling begins and where it ends.
+
+        A lower first level mends the mismatch between pure noise and a schedule that never quite
+        reaches it; the last may be no noise or the first trained level; zero terminal SNR is tried
+        where the prediction type admits it.
         """
         schedule, programmed = self.model.schedule, grids[len(SPACINGS) :][:1]
         bases = [grid for grid in grids if grid.name == "trailing"] + programmed

@@ -1,4 +1,7 @@
-"""The bundled digits: 1797 grey images of 8x8 pixels, ten classes (UCI, Alpaydin & Kaynak 1998, CC BY 4.0)."""
+"""The bundled digits.
+
+1797 grey images of 8x8 pixels, ten classes (UCI, Alpaydin & Kaynak 1998, CC BY 4.0).
+"""
 
 from importlib import resources
 from pathlib import Path
@@ -10,7 +13,9 @@ TRAINING_COUNT = 1500  # the rest is held out of everything that learns
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return all images (1797, 8, 8, 1) float32 in [-1, 1] and labels (1797,) int32, in the file's order."""
+    """Return all images (1797, 8, 8, 1) float32 in [-1, 1] and labels (1797,) int32, in the file's
+    order.
+    """
     file = resources.files("engine") / "assets" / "digits" / "digits.safetensors"
     tensors = load_file(Path(str(file)))
     images = tensors["images"].astype(np.float32)[..., None] / 8.0 - 1.0

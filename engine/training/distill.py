@@ -1,4 +1,6 @@
-"""`ProgressiveDistillation`: stages of fewer and fewer steps, each student learning its teacher's steps in one.
+"""`ProgressiveDistillation`.
+
+Stages of fewer and fewer steps, each student learning its teacher's steps in one.
 
 Usable as a library, without a run folder::
 
@@ -67,7 +69,10 @@ class ProgressKeeper:
 
 
 def _save(config: "StageConfig", trainer: Trainer, pool: StatePool, step: int, rate: float) -> Any:
-    """Keep the training as it stands; refuse to keep what is not finite, for it is what one falls back to."""
+    """Keep the training as it stands.
+
+    Refuse to keep what is not finite, for it is what one falls back to.
+    """
     tensors = trainer.snapshot()
     if not all(
         np.isfinite(value).all() for key, value in tensors.items() if key.startswith("network.")
@@ -81,10 +86,12 @@ def _save(config: "StageConfig", trainer: Trainer, pool: StatePool, step: int, r
 
 @dataclass(frozen=True)
 class StageConfig:
-    """How one stage is trained. Whatever is left out comes from the `TrainingSettings` of the distillation.
+    """How one stage is trained.
 
-    `grid` is the student's, a subset of the teacher's; without it the student's own grid is taken. `seed_path` names
-    this stage and try, so that every draw in it is its own and can be made again.
+    Whatever is left out comes from the `TrainingSettings` of the distillation.
+
+    `grid` is the student's, a subset of the teacher's; without it the student's own grid is taken.
+    `seed_path` names this stage and try, so that every draw in it is its own and can be made again.
     """
 
     grid: Grid | None = None
@@ -101,7 +108,10 @@ class StageConfig:
     def from_any(
         cls, source: "StageConfig | DistillationStage | Mapping[str, Any]"
     ) -> "StageConfig":
-        """Return a StageConfig from itself, from a stage, or from a mapping of its fields. Raises ConfigError."""
+        """Return a StageConfig from itself, from a stage, or from a mapping of its fields.
+
+        Raises ConfigError.
+        """
         if isinstance(source, StageConfig):
             return source
         if isinstance(source, DistillationStage):
@@ -119,9 +129,9 @@ class StageConfig:
 class ProgressiveDistillation:
     """Creates the stages of a reduction and trains them one at a time.
 
-    `images` (n, H, W, C) in [-1, 1] with `labels` (n,) are needed only for ``training.states: data``. `on_step` is
-    called every `report_every` steps, `between_steps` after every one with a function that saves a checkpoint; both may
-    raise to stop the training.
+    `images` (n, H, W, C) in [-1, 1] with `labels` (n,) are needed only for ``training.states:
+    data``. `on_step` is called every `report_every` steps, `between_steps` after every one with a
+    function that saves a checkpoint; both may raise to stop the training.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -143,9 +153,10 @@ class ProgressiveDistillation:
     ) -> list[DistillationStage]:
         """Return the stages from the teacher's steps to `target_steps`, and remember them.
 
-        Each stage's teacher is the student before it. `stage_steps` names the step counts after each stage, else they
-        are even in ratio. `grids` gives a student's grid by its step count, else the points of its teacher's grid
-        nearest to a uniform one. Raises ConfigError if the counts do not fall.
+        Each stage's teacher is the student before it. `stage_steps` names the step counts after
+        each stage, else they are even in ratio. `grids` gives a student's grid by its step count,
+        else the points of its teacher's grid nearest to a uniform one. Raises ConfigError if the
+        counts do not fall.
         """
         teacher = _checked(teacher_model)
         if not 1 <= target_steps < teacher.steps:
@@ -176,11 +187,12 @@ class ProgressiveDistillation:
         student: nn.Module,
         stage_config: StageConfig | DistillationStage | Mapping[str, Any],
     ) -> nn.Module:
-        """Train `student` in place to do in one step of its grid what `teacher` does between two of its points.
+        """Train `student` in place to do in one step of its grid what `teacher` does between two of
+        its points.
 
-        Starts from the teacher's weights, or from the student's own if the teacher is held in fewer bits than float32;
-        returns the student holding its averaged weights. Raises TrainingError if the loss is not finite however low the
-        learning rate, ConfigError if the grids do not fit.
+        Starts from the teacher's weights, or from the student's own if the teacher is held in fewer
+        bits than float32; returns the student holding its averaged weights. Raises TrainingError if
+        the loss is not finite however low the learning rate, ConfigError if the grids do not fit.
         """
         teacher, student = _checked(teacher), _checked(student)
         config = StageConfig.from_any(stage_config)
@@ -209,7 +221,8 @@ class ProgressiveDistillation:
                         f"stage {config.stage_number} ({teacher.steps} to {student.steps} steps): {error}, at learning "
                         f"rates down to {rate:g}. Lower training.learning_rate, or check the teacher's samples."
                     ) from error
-                # Back to the last good checkpoint, or to the start, at a lower rate: a bounded number of times.
+                # Back to the last good checkpoint, or to the start, at a lower rate: a bounded
+                # number of times.
                 kept, rate = config.progress.recall(), rate / 4
                 logger.warning(
                     "stage %d: %s; going on at learning rate %g", config.stage_number, error, rate
@@ -219,7 +232,10 @@ class ProgressiveDistillation:
         raise AssertionError("the loop returns or raises")
 
     def iterations_of(self, stage_number: int) -> int:
-        """Return the configured optimiser steps of a stage (1, 2, ...); the last number serves the stages after it."""
+        """Return the configured optimiser steps of a stage (1, 2, ...).
+
+        The last number serves the stages after it.
+        """
         planned = self.training.iterations
         return planned[min(stage_number, len(planned)) - 1]
 
@@ -249,7 +265,8 @@ class ProgressiveDistillation:
             renewals, turn = divmod(step - 1, training.refresh_steps)
             if pool is None or turn == 0:
                 pool = source(renewals)
-            # The batch follows from the step alone, so a resumed stage draws what it would have drawn.
+            # The batch follows from the step alone, so a resumed stage draws what it would have
+            # drawn.
             loss, norm = trainer.step(
                 pool.batch(training.batch_size, generator(Purpose.ORDER, *seed, 1, step))
             )
@@ -316,14 +333,18 @@ class ProgressiveDistillation:
 def uniform_subset(teacher: DiffusionModel, steps: int) -> Grid:
     """Return the points of the teacher's grid nearest to a uniform (trailing) one of `steps`.
 
-    A uniform subset of a uniform subset is not uniform, so the grid really used is what is kept and exported.
+    A uniform subset of a uniform subset is not uniform, so the grid really used is what is kept and
+    exported.
     """
     wanted = spaced_grid(teacher.schedule, "trailing", steps).timesteps
     return teacher.grid.subset(teacher.grid.nearest_indices(wanted), "uniform")
 
 
 def _is_exact(network: nn.Module) -> bool:
-    """Return whether all weights are float32: those of a narrower or quantised teacher are no master weights."""
+    """Return whether all weights are float32.
+
+    Those of a narrower or quantised teacher are no master weights.
+    """
     return all(value.dtype == mx.float32 for _, value in tree_flatten(network.parameters()))
 
 

@@ -1,4 +1,7 @@
-"""Measuring a sampler against the original teacher: quality on a fixed noise set, anchors, time and memory."""
+"""Measuring a sampler against the original teacher.
+
+Quality on a fixed noise set, anchors, time and memory.
+"""
 
 import statistics
 from collections import Counter
@@ -51,7 +54,9 @@ def sample_teacher(
     batch_size: int,
     on_progress: OnProgress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the teacher's samples from a set's noise and from its fresh noise, both (n, H, W, C)."""
+    """Return the teacher's samples from a set's noise and from its fresh noise, both (n, H, W,
+    C).
+    """
     count, labels = len(noise_set.noise), noise_set.labels
 
     def from_noise(noise: np.ndarray, done_before: int) -> np.ndarray:
@@ -63,9 +68,12 @@ def sample_teacher(
 
 @dataclass
 class Evaluator:
-    """Scores samplers against one teacher on one noise set; the teacher's own samples are made once.
+    """Scores samplers against one teacher on one noise set.
 
-    `looks` counts, by the name of the set, how often a sampler was scored: the more looks, the less a bound is worth.
+    The teacher's own samples are made once.
+
+    `looks` counts, by the name of the set, how often a sampler was scored: the more looks, the less
+    a bound is worth.
     """
 
     noise_set: NoiseSet
@@ -86,7 +94,9 @@ class Evaluator:
         resamples: int,
         on_progress: OnProgress | None = None,
     ) -> "Evaluator":
-        """Sample `teacher` on the noise set and return an evaluator; `components` are to be fitted on other samples.
+        """Sample `teacher` on the noise set and return an evaluator.
+
+        `components` are to be fitted on other samples.
 
         None fits them on this set's own fresh-noise samples, for a set that has no predecessor.
         """
@@ -122,7 +132,9 @@ class Evaluator:
         return cls(noise_set, batch_size, teacher_samples, other_samples, scorer, looks)
 
     def components_for(self, scored_count: int) -> Components:
-        """Return principal directions of this set's teacher samples, for a set of `scored_count` that is scored later."""
+        """Return principal directions of this set's teacher samples, for a set of `scored_count`
+        that is scored later.
+        """
         both = np.concatenate([self.teacher_samples, self.other_samples])
         return Components.fit(to_unit_range(both), scored_count)
 
@@ -161,7 +173,10 @@ class Evaluator:
         return self.scorer.score(to_unit_range(samples))
 
     def blurred_anchor(self) -> Quality:
-        """Return the score of the teacher's own samples under a slight blur: it must fail, or the score is blind."""
+        """Return the score of the teacher's own samples under a slight blur.
+
+        It must fail, or the score is blind.
+        """
         return self.scorer.score(blurred(to_unit_range(self.teacher_samples), BLUR_PIXELS))
 
     def other_seed_anchor(self) -> Quality:
@@ -171,7 +186,9 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall-clock time and peak memory of sampling one batch, original against optimised, alternating in one process."""
+    """Wall-clock time and peak memory of sampling one batch, original against optimised,
+    alternating in one process.
+    """
 
     original_seconds: float
     optimized_seconds: float
@@ -187,7 +204,10 @@ class Cost:
 
     @property
     def memory_reduction(self) -> float:
-        """``1 - peak(optimised) / peak(original)``; 0 where nothing was saved, negative where more is needed."""
+        """``1 - peak(optimised) / peak(original)``.
+
+        0 where nothing was saved, negative where more is needed.
+        """
         return 1 - self.optimized_peak_bytes / self.original_peak_bytes
 
 
@@ -199,7 +219,9 @@ def measure_cost(
     batch_size: int,
     repeats: int,
 ) -> Cost:
-    """Return the cost of sampling one batch with each, warm, the median of `repeats` alternating measurements."""
+    """Return the cost of sampling one batch with each, warm, the median of `repeats` alternating
+    measurements.
+    """
     count = min(batch_size, len(noise_set.noise))
     noise = mx.array(noise_set.noise[:count])
     condition = condition_of(None if noise_set.labels is None else noise_set.labels[:count])

@@ -1,7 +1,9 @@
-"""The gate: a stage's student passes only if its quality holds, and gets a bounded number of other chances.
+"""The gate.
 
-The select noise is looked at first and costs nothing; the final noise, on which scores are reported, is looked at only
-when the first look passes.
+A stage's student passes only if its quality holds, and gets a bounded number of other chances.
+
+The select noise is looked at first and costs nothing; the final noise, on which scores are
+reported, is looked at only when the first look passes.
 """
 
 import math
@@ -36,7 +38,10 @@ LADDER: tuple[Remedy, ...] = (
 def rungs(
     retries: int, *, input_steps: int, output_steps: int, has_other_grid: bool
 ) -> list[Remedy]:
-    """Return the tries that one stage may take: the plan and at most `retries` remedies that can apply to it."""
+    """Return the tries that one stage may take.
+
+    The plan and at most `retries` remedies that can apply to it.
+    """
     can_split = smaller_reduction(input_steps, output_steps) is not None
     usable = [
         remedy
@@ -48,14 +53,19 @@ def rungs(
 
 
 def smaller_reduction(input_steps: int, output_steps: int) -> int | None:
-    """Return the step count half-way (in ratio) between two counts, or None if there is none between them."""
+    """Return the step count half-way (in ratio) between two counts, or None if there is none
+    between them.
+    """
     middle = round(math.sqrt(input_steps * output_steps))
     return middle if output_steps < middle < input_steps else None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate saw: the select look, the final look if there was one, and whether the student passes."""
+    """What the gate saw.
+
+    The select look, the final look if there was one, and whether the student passes.
+    """
 
     select: Quality
     final: Quality | None
@@ -72,7 +82,8 @@ def judge(
 ) -> Verdict:
     """Return the verdict on `student` against the original teacher.
 
-    `final` is called only if the first look passes. Passes if the one-sided 95 % lower bound of its score on the final noise reaches `threshold`.
+    `final` is called only if the first look passes. Passes if the one-sided 95 % lower bound of its
+    score on the final noise reaches `threshold`.
     """
     early = select.quality_of(student, on_progress=on_progress)
     if early.score < threshold:

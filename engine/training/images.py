@@ -1,4 +1,7 @@
-"""Images of a data set as arrays: the bundled digits, or a folder with one subfolder per class. Decoded by Pillow."""
+"""Images of a data set as arrays: the bundled digits, or a folder with one subfolder per class.
+
+Decoded by Pillow.
+"""
 
 from pathlib import Path
 
@@ -15,7 +18,8 @@ MOST_SKIPPED = 0.1  # share of undecodable files above which a folder is refused
 def load_images(
     source: str, shape: tuple[int, int, int], class_count: int | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return images (n, H, W, C) float32 in [-1, 1] of the model's `shape`, and labels (n,) if it has classes.
+    """Return images (n, H, W, C) float32 in [-1, 1] of the model's `shape`, and labels (n,) if it
+    has classes.
 
     Images are cropped to the shape's ratio at their centre and resized. Raises DataError.
     """

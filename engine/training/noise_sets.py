@@ -1,7 +1,10 @@
-"""Which noise and which conditions: disjoint, fixed, hashed, so that nothing is scored on what it was chosen by.
+"""Which noise and which conditions.
 
-train is what students learn from (it follows the seed of the run). select is what choices on the way are made by,
-final is what the reported score is measured on; both are the same for every run, so that runs can be compared.
+Disjoint, fixed, hashed, so that nothing is scored on what it was chosen by.
+
+train is what students learn from (it follows the seed of the run). select is what choices on the
+way are made by, final is what the reported score is measured on; both are the same for every run,
+so that runs can be compared.
 """
 
 import hashlib
@@ -27,14 +30,19 @@ class Purpose(IntEnum):
 
 
 def generator(purpose: Purpose, *parts: int) -> np.random.Generator:
-    """Return the random generator of a purpose and the whole numbers that narrow it down (seed, stage, step...)."""
+    """Return the random generator of a purpose and the whole numbers that narrow it down (seed,
+    stage, step...).
+    """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(purpose), *parts])))
 
 
 def unit_noise(
     purpose: Purpose, count: int, shape: tuple[int, int, int], seed: int = 0
 ) -> np.ndarray:
-    """Return (count, H, W, C) float32 of unit variance. A larger count begins with the smaller one's draws."""
+    """Return (count, H, W, C) float32 of unit variance.
+
+    A larger count begins with the smaller one's draws.
+    """
     return generator(purpose, seed).standard_normal((count, *shape), dtype=np.float32)
 
 
@@ -50,7 +58,9 @@ def condition_of(labels: np.ndarray | None) -> Condition:
 
 @dataclass(frozen=True)
 class NoiseSet:
-    """Starting noise, fresh noise and conditions for one purpose, the same for every model that is compared."""
+    """Starting noise, fresh noise and conditions for one purpose, the same for every model that is
+    compared.
+    """
 
     name: str
     noise: np.ndarray  # (n, H, W, C)

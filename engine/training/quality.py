@@ -1,9 +1,12 @@
-"""quality_score = min(P, D, B): how near a student's samples are to its teacher's, in [0, 1]. NumPy only.
+"""quality_score = min(P, D, B): how near a student's samples are to its teacher's, in [0, 1].
 
-P, paired fidelity: 1 = identical to the teacher from the same noise, 0 = as far away as another seed.
-D, distribution: 1 = the same distribution, by the squared Frechet distance above the teacher's own floor.
-B, band energy: 1 = as much energy in every band of detail; falls for blur, shrinkage and added noise.
-Each comes with a one-sided 95 % lower bound. docs/method.md says why these three, with measured limits.
+NumPy only.
+
+P, paired fidelity: 1 = identical to the teacher from the same noise, 0 = as far away as another
+seed. D, distribution: 1 = the same distribution, by the squared Frechet distance above the
+teacher's own floor. B, band energy: 1 = as much energy in every band of detail; falls for blur,
+shrinkage and added noise. Each comes with a one-sided 95 % lower bound. docs/method.md says why
+these three, with measured limits.
 """
 
 from dataclasses import dataclass
@@ -28,14 +31,19 @@ class UndefinedScoreError(ValueError):
 
 @dataclass(frozen=True)
 class Components:
-    """The teacher's leading principal directions, fitted on samples that are not scored: (mean (D,), basis (D, k))."""
+    """The teacher's leading principal directions, fitted on samples that are not scored.
+
+    (mean (D,), basis (D, k)).
+    """
 
     mean: np.ndarray
     basis: np.ndarray
 
     @classmethod
     def fit(cls, samples: np.ndarray, scored_count: int) -> "Components":
-        """Fit on `samples` (n, H, W, C), keeping k = min(dimension, n/10 of the smaller set) directions."""
+        """Fit on `samples` (n, H, W, C), keeping k = min(dimension, n/10 of the smaller set)
+        directions.
+        """
         flat = samples.reshape(len(samples), -1).astype(np.float64)
         mean = flat.mean(0)
         _, _, directions = np.linalg.svd(flat - mean, full_matrices=False)
@@ -48,10 +56,12 @@ class Components:
 
 
 class QualityScorer:
-    """Scores students against one fixed set of teacher samples; everything about the teacher is computed once.
+    """Scores students against one fixed set of teacher samples.
 
-    `teacher` and `other_seed` are (n, H, W, C) in [0, 1]: the same conditions, from the scored noise and from fresh
-    noise. `components` must be fitted on other samples.
+    Everything about the teacher is computed once.
+
+    `teacher` and `other_seed` are (n, H, W, C) in [0, 1]: the same conditions, from the scored
+    noise and from fresh noise. `components` must be fitted on other samples.
     """
 
     def __init__(
@@ -83,7 +93,9 @@ class QualityScorer:
         self._teacher = components.project(teacher)
 
     def score(self, student: np.ndarray) -> Quality:
-        """Return the quality of `student` (n, H, W, C) in [0, 1], from the same noise and conditions as the teacher."""
+        """Return the quality of `student` (n, H, W, C) in [0, 1], from the same noise and
+        conditions as the teacher.
+        """
         if student.shape[0] != self.count:
             raise ValueError(f"{student.shape[0]} samples to score against {self.count}")
         bands = laplacian_bands(student)
@@ -113,7 +125,10 @@ class QualityScorer:
         )
 
     def _fidelity(self, error: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """Return P for each row of sample indices: mean over bands of 1 - |S - T|^2 / |T' - T|^2, (rows,)."""
+        """Return P for each row of sample indices.
+
+        Mean over bands of 1 - |S - T|^2 / |T' - T|^2, (rows,).
+        """
         parts = []
         for band in range(len(self._kept)):
             spread = np.maximum(
@@ -123,7 +138,10 @@ class QualityScorer:
         return np.clip(np.mean(parts, axis=0), 0, 1)
 
     def _band_energy(self, energy: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """Return B for each row of sample indices: the worst band's min(r, 1/r), r the ratio of rms, (rows,)."""
+        """Return B for each row of sample indices.
+
+        The worst band's min(r, 1/r), r the ratio of rms, (rows,).
+        """
         worst = np.ones(draws.shape[0])
         for band in range(len(self._kept)):
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -132,7 +150,10 @@ class QualityScorer:
         return worst
 
     def _distribution(self, student: np.ndarray) -> Bound | None:
-        """Return D with a delete-one-block jackknife bound; a percentile bootstrap of a distance would be invalid."""
+        """Return D with a delete-one-block jackknife bound.
+
+        A percentile bootstrap of a distance would be invalid.
+        """
         if self.count < FEWEST_FOR_DISTRIBUTION:
             return None
         projected = self._components.project(student)
@@ -146,7 +167,9 @@ class QualityScorer:
         )
 
     def _distribution_on(self, projected: np.ndarray, chosen: np.ndarray) -> float:
-        """Return D before clipping, student, teacher and reference restricted to the same samples."""
+        """Return D before clipping, student, teacher and reference restricted to the same
+        samples.
+        """
         reference, teacher = self._reference[chosen], self._teacher[chosen]
         floor = squared_frechet(teacher, reference)
         excess = max(0.0, squared_frechet(projected[chosen], reference) - floor)
@@ -154,9 +177,11 @@ class QualityScorer:
 
 
 def laplacian_bands(images: np.ndarray) -> list[np.ndarray]:
-    """Return the details lost by each halving, finest first, then the residual at 2x2 (or as small as it gets).
+    """Return the details lost by each halving, finest first, then the residual at 2x2 (or as small
+    as it gets).
 
-    A Laplacian pyramid by 2x2 means and nearest upsampling; odd sides are edge-replicated. `images` is (n, H, W, C).
+    A Laplacian pyramid by 2x2 means and nearest upsampling; odd sides are edge-replicated. `images`
+    is (n, H, W, C).
     """
     bands, current = [], images.astype(np.float64)
     while min(current.shape[1:3]) > 2:
@@ -171,11 +196,14 @@ def laplacian_bands(images: np.ndarray) -> list[np.ndarray]:
 
 
 def squared_frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the squared Frechet distance of two Gaussians fitted to rows (Dowson & Landau 1982), float64."""
+    """Return the squared Frechet distance of two Gaussians fitted to rows (Dowson & Landau 1982),
+    float64.
+    """
     cov_a, cov_b = np.atleast_2d(np.cov(a.T)), np.atleast_2d(np.cov(b.T))
     values, vectors = np.linalg.eigh(cov_a)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    # tr sqrt(A B) by the symmetric root(A) B root(A), whose eigenvalues are the same and never complex.
+    # tr sqrt(A B) by the symmetric root(A) B root(A), whose eigenvalues are the same and never
+    # complex.
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ cov_b @ root), 0)).sum()
     return float(
         ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
@@ -183,7 +211,10 @@ def squared_frechet(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def blurred(images: np.ndarray, sigma_pixels: float) -> np.ndarray:
-    """Return images (n, H, W, C) under a Gaussian blur with replicated edges: the anchor that must fail."""
+    """Return images (n, H, W, C) under a Gaussian blur with replicated edges.
+
+    The anchor that must fail.
+    """
     radius = max(1, int(np.ceil(3 * sigma_pixels)))
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_pixels) ** 2)
     kernel /= kernel.sum()

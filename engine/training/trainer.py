@@ -1,6 +1,9 @@
-"""One student's optimisation: a single compiled step over float32 master weights, with their moving average.
+"""One student's optimisation.
 
-Knows batches, weights and a learning rate. Not where batches come from (`states`), nor when to stop (`distill`).
+A single compiled step over float32 master weights, with their moving average.
+
+Knows batches, weights and a learning rate. Not where batches come from (`states`), nor when to stop
+(`distill`).
 """
 
 import copy
@@ -22,7 +25,8 @@ from engine.training.states import Batch, loss_weights
 class Trainer:
     """Trains `student` in place; `averaged_weights()` are what a finished stage keeps.
 
-    The loss is the weighted squared error of the clean estimate, in float32 whatever the network computes in.
+    The loss is the weighted squared error of the clean estimate, in float32 whatever the network
+    computes in.
     """
 
     def __init__(
@@ -56,7 +60,8 @@ class Trainer:
         if snapshot is not None:
             self._restore(snapshot)  # before the step is built, which captures these arrays
 
-        # Levels of each point of the grid, looked up inside the step so that its shapes never change.
+        # Levels of each point of the grid, looked up inside the step so that its shapes never
+        # change.
         weights = loss_weights(grid, settings.loss_weight, settings.max_loss_weight)
         self._tables = [
             mx.array(np.asarray(values, np.float32))
@@ -74,7 +79,10 @@ class Trainer:
         return loss, norm
 
     def snapshot(self) -> dict[str, np.ndarray]:
-        """Return everything that the next steps depend on: weights, their average, the optimizer's moments and count."""
+        """Return everything that the next steps depend on.
+
+        Weights, their average, the optimizer's moments and count.
+        """
         trees = {
             "network": self._network.parameters(),
             "average": self._average.parameters(),
@@ -112,7 +120,9 @@ class Trainer:
             mx.eval(self._network.parameters())
 
     def averaged_student(self) -> DiffusionModel:
-        """Return a model over the averaged weights as they stand, for a look while training goes on."""
+        """Return a model over the averaged weights as they stand, for a look while training goes
+        on.
+        """
         network = self._average if self.settings.ema_decay > 0 else self._network
         model = self.student.with_grid(self.student.grid)
         model.network = network
@@ -129,7 +139,7 @@ class Trainer:
 
         def loss_of(
             parameters: dict, z, target, point, condition, t, alpha, sigma, weight
-        ) -> mx.array:  # noqa: ANN001
+        ) -> mx.array:
             network.update(tree_map(lambda p: p.astype(dtype), parameters))
             alpha, sigma, weight = (
                 table[point].reshape(-1, 1, 1, 1) for table in (alpha, sigma, weight)
@@ -145,7 +155,8 @@ class Trainer:
             gradients, norm = optim.clip_grad_norm(gradients, clip)
             optimizer.update(network, gradients)
             if decay > 0:
-                # A young average forgets faster, or it would carry the start along (as in TensorFlow's EMA).
+                # A young average forgets faster, or it would carry the start along (as in
+                # TensorFlow's EMA).
                 steps = optimizer.step.astype(mx.float32)
                 share = mx.minimum(decay, (1 + steps) / (10 + steps))
                 average.update(

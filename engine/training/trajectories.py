@@ -1,4 +1,7 @@
-"""The cache of teacher trajectories: recorded once, it feeds the schedule search, training and every retry."""
+"""The cache of teacher trajectories.
+
+Recorded once, it feeds the schedule search, training and every retry.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +20,9 @@ OnProgress = Callable[[int, int], None]  # (samples done, samples in all)
 class Trajectories:
     """N sampling paths of one teacher on its own grid, from pure noise to sample.
 
-    `x0` are the *effective* predictions: the clean estimate whose DDIM step takes each state to the next one, whatever
-    solver or clipping made it. So a student of any teacher learns a one-step map that really lands there.
+    `x0` are the *effective* predictions: the clean estimate whose DDIM step takes each state to the
+    next one, whatever solver or clipping made it. So a student of any teacher learns a one-step map
+    that really lands there.
     """
 
     states: np.ndarray  # (N, K + 1, H, W, C) float32
@@ -34,7 +38,8 @@ class Trajectories:
     def on_subset(self, indices: list[int]) -> "Trajectories":
         """Return the same paths seen only at the given points of the grid (and at the end).
 
-        `x0` become the targets of a student on that grid: convex means of the predictions between its points.
+        `x0` become the targets of a student on that grid: convex means of the predictions between
+        its points.
         """
         grid = self.grid.subset(indices)
         states = self.states[:, [*indices, self.grid.steps]]
@@ -76,7 +81,9 @@ def record_trajectories(
 
 
 def _effective_x0(states: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return the x0 that lands each state on the next, (N, K, H, W, C) float32, computed in float64."""
+    """Return the x0 that lands each state on the next, (N, K, H, W, C) float32, computed in
+    float64.
+    """
     out = np.empty((len(states), grid.steps, *states.shape[2:]), np.float32)
     for i in range(grid.steps):
         a, s, a_next, s_next = (
