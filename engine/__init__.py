@@ -48,8 +48,9 @@ __all__ = [  # noqa: RUF022  (the order a reader meets them)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562), so that a viewer never loads
-    MLX.
+    """Return a public name, imported when it is first asked for (PEP 562).
+
+    So that a viewer never loads MLX.
     """
     if name not in _HOMES:
         raise AttributeError(f"module 'engine' has no attribute {name!r}")

@@ -18,15 +18,16 @@ from engine.errors import DiffoptError
 DESCRIPTION = """\
 diffopt: fewer sampling steps for diffusion models, at a quality you can trust.
 
-  diffopt run demo                    distil the bundled model from 50 steps to 4 and report its score
+  diffopt run demo                    distil the bundled model from 50 steps to 4, with its score
   diffopt run my.yaml --detach        train in the background; the terminal may close
   diffopt schedule MODEL              what 4, 6, 8 and 10 steps reach with no training at all
   diffopt sample MODEL --out a.png    look at samples
 """
 
 EPILOG = """\
-exit codes: 0 target reached at the threshold, 3 done but the target missed it, 2 a mistake in what was given,
-130 cancelled, 1 failure.   Settings: diffopt config demo > my.yaml, edit, diffopt run my.yaml.
+exit codes: 0 target reached at the threshold, 3 done but the target missed it,
+2 a mistake in what was given, 130 cancelled, 1 failure.
+Settings: diffopt config demo > my.yaml, edit, diffopt run my.yaml.
 """
 
 

@@ -7,14 +7,14 @@ Precedence, last wins: defaults, the file or recipe, ``--set key=value``.
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
@@ -66,7 +66,8 @@ class DiffusionOptimizationConfig:
     )
     apple_silicon_optimization: bool = setting(
         True,
-        "use the hardware section (compiled steps, types, quantised teacher); false runs plain and eager",
+        "use the hardware section (compiled steps, types, quantised "
+        "teacher); false runs plain and eager",
     )
     original: OriginalSettings = Field(default_factory=OriginalSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
@@ -82,15 +83,16 @@ class DiffusionOptimizationConfig:
         target, original = self.target_steps, self.original.steps
         if target >= original:
             raise ValueError(
-                f"target_steps is {target}, not fewer than the {original} of original.steps; choose 1 to {original - 1}"
+                f"target_steps is {target}, not fewer than the {original} of "
+                f"original.steps; choose 1 to {original - 1}"
             )
         planned = self.training.stage_steps
         if planned is not None:
             falls = all(a > b for a, b in zip([original, *planned], planned, strict=False))
             if not falls or planned[-1] != target:
                 raise ValueError(
-                    f"training.stage_steps is {planned}; wanted numbers falling from below original.steps "
-                    f"({original}) to target_steps ({target})"
+                    f"training.stage_steps is {planned}; wanted numbers falling from below "
+                    f"original.steps ({original}) to target_steps ({target})"
                 )
             if len(planned) != self.optimization_stages:
                 raise ValueError(
@@ -99,20 +101,34 @@ class DiffusionOptimizationConfig:
                 )
         elif original - target < self.optimization_stages:
             raise ValueError(
-                f"optimization_stages is {self.optimization_stages}, but from {original} to {target} steps there is "
-                f"room for {original - target}; choose fewer stages"
+                f"optimization_stages is {self.optimization_stages}, but from {original} to "
+                f"{target} steps there is room for {original - target}; choose fewer stages"
             )
-        if self.training.states == "data":
-            if self.data.images is None:
-                raise ValueError(
-                    "training.states is data but data.images is null; name a folder of images"
-                )
-            if self.original.sampler != "ddim":
-                raise ValueError(
-                    f"training.states is data but original.sampler is {self.original.sampler}; a multistep solver has "
-                    "no step from a noised image: choose ddim, or states: rollout"
-                )
+        if self.training.states == "data" and self.data.images is None:
+            raise ValueError(
+                "training.states is data but data.images is null; name a folder of images"
+            )
+        if self.training.states != "trajectory" and self.original.sampler == "dpmpp_2m":
+            raise ValueError(
+                f"training.states is {self.training.states} but original.sampler is dpmpp_2m; a "
+                "multistep solver has no step from a state off its own path: choose ddim, or "
+                "states: trajectory"
+            )
         return self
+
+    # Below the check above, and so around it: a value that was refused does not stay.
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_what_was_right(
+        cls, value: Any, handler: ModelWrapValidatorHandler["DiffusionOptimizationConfig"]
+    ) -> "DiffusionOptimizationConfig":
+        before = dict(value.__dict__) if isinstance(value, cls) else {}
+        try:
+            return handler(value)
+        except ValueError:
+            if before:
+                value.__dict__.update(before)
+            raise
 
     def to_dict(self) -> dict[str, Any]:
         """Return every setting, sections nested, as plain YAML-ready values."""
@@ -129,8 +145,9 @@ class DiffusionOptimizationConfig:
 
 
 def even_ratio_steps(original: int, target: int, stages: int) -> list[int]:
-    """Return `stages` step counts falling from below `original` to `target`, as even in ratio as
-    whole numbers allow.
+    """Return `stages` counts falling from below `original` to `target`.
+
+    They are as even in ratio as whole numbers allow.
     """
     ratio = (target / original) ** (1 / stages)
     steps = [max(target, round(original * ratio**k)) for k in range(1, stages)] + [target]
@@ -150,8 +167,7 @@ def recipe_names() -> list[str]:
 
 
 def load_config(source: str | Path, overrides: Iterable[str] = ()) -> DiffusionOptimizationConfig:
-    """Return the settings of a YAML file or of a bundled recipe, with ``key=value`` overrides on
-    top.
+    """Return the settings of a YAML file or a bundled recipe, under ``key=value`` overrides.
 
     Raises ConfigError naming the file, the key, what was found and what was wanted.
     """
@@ -228,6 +244,10 @@ class _Loader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} cannot be a key", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands here twice", key_node.start_mark

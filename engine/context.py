@@ -60,7 +60,12 @@ class RunContext:
 
     @contextmanager
     def phase(
-        self, name: str, *, stage: int | None = None, unit: str = "samples"
+        self,
+        name: str,
+        *,
+        stage: int | None = None,
+        unit: str = "samples",
+        is_interruptible: bool = True,
     ) -> Iterator[Progress]:
         """Announce a phase.
 
@@ -71,7 +76,8 @@ class RunContext:
 
         def progress(done: int, total: int) -> None:
             nonlocal last
-            self.hooks.between_steps(None)
+            if is_interruptible:
+                self.hooks.between_steps(None)
             now = monotonic()
             if now - last < 1.0 and done < total:
                 return
@@ -87,9 +93,7 @@ class RunContext:
     def remembered(
         self, name: str, compute: Callable[[], Record], *, stage: int | None = None
     ) -> Record:
-        """Return the record of a finished piece of work, doing the work if it was not done
-        before.
-        """
+        """Return the record of a piece of work, doing the work if it was not done before."""
         record = self.recall(name)
         if record is None:
             record = compute()
@@ -125,8 +129,9 @@ class RunContext:
         )
 
     def trajectories_of(self, teacher: DiffusionModel, *, stage: int) -> Trajectories:
-        """Return the paths of `teacher` from the train noise, run as the hardware section says a
-        teacher is run.
+        """Return the paths of `teacher` from the train noise.
+
+        It runs as the hardware section says a teacher is run.
         """
         training = self.config.training
         labels = balanced_labels(training.trajectories, teacher.class_count)
@@ -191,6 +196,7 @@ class RunContext:
             batch_size=batch_size,
             resamples=quality.bootstrap,
             looks=self.looks,
+            on_batch=lambda done, total: self.hooks.between_steps(None),
         )
 
     def evaluated(

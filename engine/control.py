@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from engine.errors import Cancelled, DiffoptError
 from engine.run import (
@@ -21,18 +21,28 @@ from engine.run import (
     JournalFull,
     JournalWriter,
     RunFolder,
+    RunState,
     free_bytes,
 )
-from engine.run.events import CheckpointSaved, Continued, DiskLow, Event, Paused
+from engine.run.events import (
+    CheckpointSaved,
+    Continued,
+    DiskLow,
+    Event,
+    Paused,
+    RunCancelled,
+)
 
-Save = Callable[[], "CheckpointSaved | None"]
+Save = Callable[[], CheckpointSaved | None]
 Result = TypeVar("Result")
 
 _POLL_SECONDS = 0.25
+_LONGEST_WAIT_SECONDS = 4.0  # between two tries on a full disk: each may gather all weights
+_NEEDED_BYTES = 2 << 20
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Interruption(DiffoptError):
+class Interruption(DiffoptError):  # noqa: N818  (an instruction, not an error)
     """The work is left for a reason that is no error; finished pieces are kept."""
 
 
@@ -70,6 +80,9 @@ class Control:
         self._checkpoint_seconds = checkpoint_seconds
         self._last_save = time.monotonic()
         self._terminations = 0
+        self._unanswered: Command | None = None  # obeyed, and to be answered with what comes of it
+        self.has_turn = False  # no longer in the machine's queue
+        self.is_working = False  # the optimizer runs, and may be interrupted
         self.is_training = False
 
     def listen_for_signals(self) -> None:
@@ -90,8 +103,24 @@ class Control:
     # What the work calls
 
     def emit(self, event: Event) -> None:
-        """Write an event, however long it takes until there is room for it."""
+        """Write an event, however long it takes until there is room for it.
+
+        Where a command led to it, its answer is in the same commit: a kill loses neither alone.
+        """
+        if self._unanswered is not None:
+            command, self._unanswered = self._unanswered, None
+            self.acknowledge(command, "done", event)
+            return
         self.with_room(lambda: self.journal.emit(event))
+
+    def acknowledge(self, command: Command, outcome: str, *events: Event, detail: str = "") -> None:
+        """Answer a command and write what came of it, however long it takes until there is room."""
+        self.with_room(lambda: self.journal.acknowledge(command, outcome, *events, detail=detail))
+
+    def refuse_the_rest(self, why: str) -> None:
+        """Answer whatever is still asked of a worker that is about to end."""
+        for command in self.journal.pending():
+            self.acknowledge(command, "refused", detail=why)
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one step's metrics."""
@@ -111,8 +140,7 @@ class Control:
         """
         self.is_training = save is not None
         if self._terminations:
-            self._keep(save)
-            raise StopWork("SIGTERM")
+            self._stop(save, "SIGTERM")
         for command in self.journal.pending():
             self._obey(command, save)
         if save is not None and time.monotonic() - self._last_save >= self._checkpoint_seconds:
@@ -123,22 +151,59 @@ class Control:
 
         On a full disk say so, pause until there is room, and try again.
         """
+        try:
+            return write()
+        except (DiskFull, JournalFull, OSError) as error:
+            refusal = _as_no_room(error)
+        is_said, wait = False, _POLL_SECONDS
         while True:
+            # The reserve is given up, so that the journal has room for this.
+            self.run.release_ballast()
+            is_said = is_said or self._try_to_say(*self._about_full_disk(refusal))
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            if self._terminations:
+                raise StopWork("SIGTERM while the disk was full")
             try:
-                return write()
-            except (DiskFull, JournalFull) as error:
-                self._wait_for_room(str(error))
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                self._wait_for_room(str(error))
+                self.run.allocate_ballast()
+                if is_said and isinstance(refusal, JournalFull):
+                    # before the event that had no room, for that one may end the run
+                    self.journal.emit(self._there_is_room())
+                    is_said = False
+                written = write()
+            except (DiskFull, JournalFull, OSError) as error:
+                refusal = _as_no_room(error)
+                continue
+            if is_said:
+                self.with_room(lambda: self.journal.emit(self._there_is_room()))
+            return written
+
+    def _about_full_disk(self, refusal: Exception) -> tuple[Event, ...]:
+        room = free_bytes(self.run.path)
+        return (
+            DiskLow(path=str(self.run.path), free_bytes=room, needed_bytes=_NEEDED_BYTES),
+            Paused(step=self.step, reason=f"the disk is full: {refusal}"),
+        )
+
+    def _there_is_room(self) -> Event:
+        return Continued(step=self.step, reason="there is room again")
+
+    def _try_to_say(self, *events: Event) -> bool:
+        try:
+            self.journal.emit(*events)
+        except JournalFull:
+            return False
+        return True
 
     # Commands
 
     def _obey(self, command: Command, save: Save | None) -> None:
-        kind, acknowledge = command.kind, self.journal.acknowledge
-        if kind == CommandKind.PAUSE:
-            acknowledge(command, "done", Paused(step=self.step))
+        kind, acknowledge = command.kind, self.acknowledge
+        if kind == CommandKind.PAUSE or (
+            kind == CommandKind.PAUSE_AND_FREE and not self.is_working  # there is nothing to free
+        ):
+            is_freed = kind == CommandKind.PAUSE_AND_FREE
+            acknowledge(command, "done", Paused(step=self.step, is_memory_freed=is_freed))
             self.wait_for_resume(save)
         elif kind == CommandKind.PAUSE_AND_FREE:
             self._keep(save)
@@ -148,26 +213,25 @@ class Control:
         elif kind == CommandKind.CHECKPOINT:
             event = self._keep(save)
             detail = "" if event else "nothing is being trained; finished work is kept as it is"
-            acknowledge(command, "done", *([event] if event else []), detail=detail)
+            acknowledge(command, "done", detail=detail)
         elif kind == CommandKind.CANCEL_STAGE:
             self._obey_in_training(command, CancelStage(f"cancelled by {command.issued_by}"))
         elif kind == CommandKind.RETRY_STAGE:
             self._obey_in_training(command, RetryStage(f"retried by {command.issued_by}"))
         elif kind == CommandKind.CANCEL_RUN:
-            acknowledge(command, "done")
+            cancelled = RunCancelled(step=self.step, cancelled_by=command.issued_by)
+            acknowledge(command, "done", cancelled)
             raise Cancelled(command.issued_by)
         elif kind == CommandKind.STOP:
-            self._keep(save)
-            acknowledge(command, "done")
-            raise StopWork(f"stopped by {command.issued_by}")
+            self._stop(save, f"stopped by {command.issued_by}", command)
         else:
             acknowledge(command, "refused", detail=f"this engine does not know {kind!r}; update it")
 
     def _obey_in_training(self, command: Command, interruption: Interruption) -> None:
         if not self.is_training:
-            self.journal.acknowledge(command, "refused", detail="no stage is being trained")
+            self.acknowledge(command, "refused", detail="no stage is being trained")
             return
-        self.journal.acknowledge(command, "done")
+        self._unanswered = command
         raise interruption
 
     def wait_for_resume(self, save: Save | None = None) -> None:
@@ -175,14 +239,17 @@ class Control:
         while True:
             time.sleep(_POLL_SECONDS)
             if self._terminations:
-                self._keep(save)
-                raise StopWork("SIGTERM")
+                self._stop(save, "SIGTERM")
             for command in self.journal.pending():
                 if command.kind == CommandKind.RESUME:
-                    self.journal.acknowledge(command, "done", Continued(step=self.step))
+                    self.acknowledge(command, "done", Continued(step=self.step))
+                    if not self.has_turn:
+                        self.with_room(lambda: self.journal.set_state(RunState.QUEUED))
                     return
-                if command.kind == CommandKind.PAUSE:
-                    self.journal.acknowledge(command, "done", detail="it was paused already")
+                if command.kind == CommandKind.PAUSE or (
+                    command.kind == CommandKind.PAUSE_AND_FREE and not self.is_working
+                ):
+                    self.acknowledge(command, "done", detail="it was paused already")
                 else:
                     self._obey(command, save)
 
@@ -195,41 +262,16 @@ class Control:
             self.emit(event)
         return event
 
-    # A full disk
+    def _stop(self, save: Save | None, why: str, command: Command | None = None) -> NoReturn:
+        self.with_room(lambda: self.journal.set_state(RunState.STOPPING))
+        self._keep(save)
+        if command is not None:
+            self.acknowledge(command, "done")
+        raise StopWork(why)
 
-    def _wait_for_room(self, why: str) -> None:
-        """Say that the disk is full, with the ballast's room if need be.
 
-        Return when there seems to be room again.
-        """
-        self.run.release_ballast()
-        needed = 2 << 20
-        said = False
-        while True:
-            if not said:
-                said = self._try_to_say(
-                    DiskLow(
-                        path=str(self.run.path),
-                        free_bytes=free_bytes(self.run.path),
-                        needed_bytes=needed,
-                    ),
-                    Paused(step=self.step, reason=f"the disk is full: {why}"),
-                )
-            time.sleep(_POLL_SECONDS)
-            if self._terminations:
-                raise StopWork("SIGTERM while the disk was full")
-            try:
-                self.run.allocate_ballast()
-            except (OSError, DiffoptError):
-                continue
-            if free_bytes(self.run.path) >= needed and self._try_to_say(
-                Continued(step=self.step, reason="there is room again")
-            ):
-                return
-
-    def _try_to_say(self, *events: Event) -> bool:
-        try:
-            self.journal.emit(*events)
-        except JournalFull:
-            return False
-        return True
+def _as_no_room(error: Exception) -> Exception:
+    """Return `error` if it tells of a full disk, else raise it."""
+    if isinstance(error, OSError) and error.errno not in _NO_ROOM:
+        raise error
+    return error

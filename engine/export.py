@@ -1,7 +1,7 @@
-"""The student as a diffusers folder that stock diffusers opens and samples exactly as we do, with
-manifest and card.
+"""The student as a diffusers folder, with manifest and card.
 
-Two forms, by what stock pipelines can be told:
+Stock diffusers opens it and samples exactly as we do. Two forms, by what stock pipelines can be
+told:
 
 * class-conditional: the network as it is, and a DPM-Solver++ scheduler of order 1 (which is DDIM)
   that takes ``timesteps=``; sampled by the ten-line loop of the model card.
@@ -65,13 +65,25 @@ def model_card(student: DiffusionModel, scheduler_class: str, facts: dict[str, A
     timesteps = ", ".join(f"{t:g}" for t in student.grid.timesteps)
     lines = [
         "---\nlibrary_name: diffusers\ntags: [diffusion, distillation, diffopt]\n---",
-        f"# {facts.get('name', 'A distilled student')}: {student.steps} steps instead of {facts.get('original_steps', '?')}",
+        (
+            f"# {facts.get('name', 'A distilled student')}: {student.steps} steps instead of "
+            f"{facts.get('original_steps', '?')}"
+        ),
         "",
-        f"Distilled by diffopt from `{facts.get('base_model', 'the original model')}`. Sample it at its own timesteps",
+        (
+            f"Distilled by diffopt from `{facts.get('base_model', 'the original model')}`. "
+            "Sample it at its own timesteps"
+        ),
         f"({timesteps}) and no others: a few-step student is defined for them alone.",
         "",
         "```python",
-        snippet.format(steps=student.steps, channels=channels, height=height, width=width),
+        snippet.format(
+            steps=student.steps,
+            channels=channels,
+            height=height,
+            width=width,
+            classes=student.class_count or 1,
+        ),
         "```",
         "",
         "| measured against the original | value |",
@@ -95,7 +107,7 @@ folder = "."  # this folder
 unet = UNet2DModel.from_pretrained(folder, subfolder="unet")
 scheduler = DPMSolverMultistepScheduler.from_pretrained(folder, subfolder="scheduler")
 scheduler.set_timesteps(timesteps=scheduler.config["diffopt_timesteps"])  # not num_inference_steps
-sample, labels = torch.randn(10, {channels}, {height}, {width}), torch.arange(10)
+sample, labels = torch.randn(10, {channels}, {height}, {width}), torch.arange(10) % {classes}
 for t in scheduler.timesteps:
     with torch.no_grad():
         prediction = unet(sample, t, class_labels=labels).sample
@@ -143,14 +155,16 @@ def _listed_timesteps(student: DiffusionModel, original: LoadedModel) -> dict[st
 
 
 def _own_schedule(student: DiffusionModel) -> dict[str, Any]:
-    """Return a DDIM config whose only timesteps are the student's, so that a step count alone says
-    everything.
+    """Return a DDIM config whose only timesteps are the student's.
+
+    So that a step count alone says everything.
     """
     levels = np.asarray(student.grid.alphas) ** 2  # rising towards the clean end
     ends_clean = student.schedule.final_alpha_cumprod == 1.0
     # Where sampling ends at a noisy level, that level is one more timestep, which an offset of 1
     # steps over.
     table = levels[-2::-1] if ends_clean else levels[::-1]
+    last = len(table) - 1
     return {
         "_class_name": "DDIMScheduler",
         "num_train_timesteps": len(table),
@@ -161,6 +175,7 @@ def _own_schedule(student: DiffusionModel) -> dict[str, Any]:
         "steps_offset": 0 if ends_clean else 1,
         "set_alpha_to_one": ends_clean,
         "clip_sample": False,
+        GRID_KEY: list(range(last, last - student.steps, -1)),  # by which we know a student
     }
 
 
@@ -173,9 +188,11 @@ def _betas_between(alphas_cumprod: np.ndarray) -> list[float]:
 def _with_time_table(
     student: DiffusionModel, original: LoadedModel
 ) -> tuple[UNet2DModel, dict[str, Any]]:
-    """Return the network with a learned time table of one row for each timestep of `_own_schedule`,
-    and its config.
+    """Return the network with a learned time table, and its config.
+
+    The table has one row for each timestep of `_own_schedule`.
     """
+    assert isinstance(student.network, UNet2DModel)  # the one architecture there is
     timesteps = list(student.grid.timesteps[::-1])
     if student.schedule.final_alpha_cumprod != 1.0:
         timesteps.insert(0, 0.0)

@@ -37,9 +37,9 @@ class Record:
 
 
 class Memory:
-    """Records in one folder, each a safetensors file with its facts and a hash of both in the
-    header.
+    """Records in one folder.
 
+    Each is a safetensors file with its facts and a hash of both in the header.
     Written to a temporary name, synced and renamed; free space is checked before (twice the size).
     Without a folder nothing is kept and nothing recalled.
     """
@@ -90,6 +90,12 @@ class Memory:
             logger.warning("%s does not match its hash; that work is done again", path)
             return None
         return Record(tensors, json.loads(facts))
+
+    def names(self) -> list[str]:
+        """Return the names of all records."""
+        if self._folder is None:
+            return []
+        return sorted(path.stem for path in self._folder.glob("[!.]*.safetensors"))
 
     def forget(self, name: str) -> None:
         """Remove a record, if there is one."""

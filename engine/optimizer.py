@@ -202,20 +202,23 @@ def check_original(original: LoadedModel, config: DiffusionOptimizationConfig) -
     """Raise ConfigError if the loaded model cannot be the original of a run."""
     if original.is_distilled:
         raise ConfigError(
-            f"model_path: {config.model_path} is a distilled student of {original.model.steps} steps; wanted the "
-            f"original model, which samples in original.steps ({config.original.steps})."
+            f"model_path: {config.model_path} is a distilled student of "
+            f"{original.model.steps} steps; wanted the original model, which samples in "
+            f"original.steps ({config.original.steps})."
         )
     network = original.checkpoint.network_config
     if network.get("class_embed_type") is not None:
         raise ConfigError(
-            f"model_path: {config.model_path} has class_embed_type {network['class_embed_type']!r}; wanted a table of "
-            "classes (num_class_embeds) or none. Such a model can be sampled but not distilled."
+            f"model_path: {config.model_path} has class_embed_type "
+            f"{network['class_embed_type']!r}; wanted a table of classes (num_class_embeds) or "
+            "none. Such a model can be sampled but not distilled."
         )
 
 
 def hardware_settings(config: DiffusionOptimizationConfig) -> HardwareSettings:
-    """Return the hardware section, or a plain one (eager, float32) where apple_silicon_optimization
-    is false.
+    """Return the hardware section.
+
+    Where apple_silicon_optimization is false, a plain one: eager, float32.
     """
     if config.apple_silicon_optimization:
         return config.hardware

@@ -13,8 +13,9 @@ _SMALLEST_SIDE = 48  # tiny samples are enlarged, or nothing could be seen
 
 
 def save_sheet(path: Path, rows: list[np.ndarray]) -> None:
-    """Write rows of samples (n, H, W, C) in [-1, 1] as one PNG, a row of pictures for each, whole
-    or not at all.
+    """Write rows of samples (n, H, W, C) in [-1, 1] as one PNG, a row of pictures for each.
+
+    The file is written whole or not at all.
     """
     height, width, channels = rows[0].shape[1:]
     columns = min(len(row) for row in rows)

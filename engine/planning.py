@@ -22,8 +22,7 @@ def choose_final_grid(
     distillation: ProgressiveDistillation,
     trajectories: Trajectories,
 ) -> tuple[list[Ranked], Grid | None]:
-    """Return (the ranking of what no training reaches at target_steps, the grid for the last
-    student).
+    """Return (the ranking at target_steps without training, the grid for the last student).
 
     The grid is None where the search is switched off: every stage then takes its teacher's uniform
     subset.
@@ -51,9 +50,7 @@ def _ranked_plans(
     distillation: ProgressiveDistillation,
     trajectories: Trajectories,
 ) -> tuple[list[Ranked], list[Ranked]]:
-    """Return (training-free candidates, grids for the last student), both ranked, the best
-    first.
-    """
+    """Return (training-free candidates, grids for the last student), each ranked best first."""
     settings, target = run.config.schedule, run.config.target_steps
     with run.phase("plan", unit="candidates") as progress:
         candidates = scheduler.propose(target)
@@ -110,10 +107,10 @@ def stage_grids(
     output_steps: int,
     final_grid: Grid | None,
 ) -> list[Grid]:
-    """Return the grids a stage may use, the planned one first, all of them subsets of its teacher's
-    own grid.
+    """Return the grids a stage may use, the planned one first.
 
-    Intermediate grids contain the final one's points, planned by the teacher's own cost matrix.
+    All of them are subsets of its teacher's own grid. Intermediate grids contain the final one's
+    points, planned by the teacher's own cost matrix.
     """
     teacher = teacher_scheduler.model
     if final_grid is None:
@@ -133,9 +130,7 @@ def _pilot(
     trajectories: Trajectories,
     number: int,
 ) -> Ranked:
-    """Return how good a student on `grid` becomes in a short direct distillation from the
-    original.
-    """
+    """Return how good a student on `grid` becomes in a short distillation from the original."""
     student = run.base_model.student(grid)
     config = StageConfig(
         iterations=run.config.schedule.pilot_iterations,

@@ -82,8 +82,14 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         "",
         "## What the score means",
         "",
-        "`quality_score = min(P, D, B)` against the original sampler from the same noise: P paired fidelity, D distribution,",
-        "B band energy. 1 is identical. The anchors below say what other numbers mean on this model.",
+        (
+            "`quality_score = min(P, D, B)` against the original sampler from the same noise: P "
+            "paired fidelity, D distribution,"
+        ),
+        (
+            "B band energy. 1 is identical. The anchors below say what "
+            "other numbers mean on this model."
+        ),
         "",
         "| sampler | steps | P | D | B | score | lower bound | noise |",
         "|---|---|---|---|---|---|---|---|",
@@ -95,8 +101,8 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         accuracy = result["label_accuracy"]
         lines += [
             "",
-            "A paired score says nothing about the teacher itself. Share of samples that a small classifier reads as the "
-            "digit asked for: "
+            "A paired score says nothing about the teacher itself. Share of samples that a small "
+            "classifier reads as the digit asked for: "
             + ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items())
             + ".",
         ]
@@ -130,8 +136,12 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         "",
         "## Behind the figures",
         "",
-        f"The final noise was looked at {result['final_looks']} times, the select noise {result['select_looks']} times. "
-        f"Noise hashes: final `{result['noise_sha256']['final'][:16]}`, select `{result['noise_sha256']['select'][:16]}`.",
+        (
+            f"The final noise was looked at {result['final_looks']} times, the select noise "
+            f"{result['select_looks']} times. Noise hashes: final "
+            f"`{result['noise_sha256']['final'][:16]}`, select "
+            f"`{result['noise_sha256']['select'][:16]}`."
+        ),
         f"Run time {result['seconds']:.0f} s on {result['machine']}.",
     ]
     return "\n".join(lines) + "\n"
@@ -139,23 +149,32 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
 
 def _stage_table(stages: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [
-        "| stage | try | remedy | steps | grid | iterations | rate | select score | final score | lower bound | verdict |",
+        (
+            "| stage | try | remedy | steps | grid | iterations | rate | select score | final "
+            "score | lower bound | verdict |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for stage in stages:
         final = stage["final_quality"]
         rows.append(
-            f"| {stage['stage_number']} | {stage['attempt']} | {stage['remedy']} | {stage['input_steps']} to "
-            f"{stage['output_steps']} | {stage['grid_name']} | {stage['iterations']} | {stage['learning_rate']:g} | "
-            f"{stage['select_quality']['score']:.4f} | {_number(final['score'] if final else None)} | "
-            f"{_number(final['lower_bound'] if final else None)} | {'accepted' if stage['is_accepted'] else 'rejected'} |"
+            f"| {stage['stage_number']} | {stage['attempt']} | {stage['remedy']} | "
+            f"{stage['input_steps']} to {stage['output_steps']} | {stage['grid_name']} | "
+            f"{stage['iterations']} | {stage['learning_rate']:g} | "
+            f"{stage['select_quality']['score']:.4f} | "
+            f"{_number(final['score'] if final else None)} | "
+            f"{_number(final['lower_bound'] if final else None)} | "
+            f"{'accepted' if stage['is_accepted'] else 'rejected'} |"
         )
     return rows
 
 
 def _ranking_table(ranking: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> list[str]:
     rows = [
-        f"The best ways found to sample the original model in {ranking[0]['steps']} steps, on the select noise:",
+        (
+            "The best ways found to sample the original model in "
+            f"{ranking[0]['steps']} steps, on the select noise:"
+        ),
         "",
         "| solver | grid | timesteps | score |",
         "|---|---|---|---|",
@@ -171,8 +190,9 @@ def _anchor_row(anchor: Mapping[str, Any]) -> str:
     distribution = quality["distribution"]
     return (
         f"| {anchor['label']} | {anchor['steps']} | {quality['fidelity']['value']:.4f} | "
-        f"{_number(distribution['value'] if distribution else None)} | {quality['band_energy']['value']:.4f} | "
-        f"{quality['score']:.4f} | {quality['lower_bound']:.4f} | {anchor['noise_set']}, n = {quality['samples']} |"
+        f"{_number(distribution['value'] if distribution else None)} | "
+        f"{quality['band_energy']['value']:.4f} | {quality['score']:.4f} | "
+        f"{quality['lower_bound']:.4f} | {anchor['noise_set']}, n = {quality['samples']} |"
     )
 
 

@@ -23,10 +23,10 @@ EXIT_REACHED, EXIT_MISSED = 0, 3
 def assemble_result(
     run: RunContext, student: DiffusionModel, training_free: Sequence[Ranked]
 ) -> dict[str, Any]:
-    """Measure the accepted `student`, write what the hooks' folder asks for, and return the whole
-    result.
+    """Return the whole result: the accepted `student` measured, its files written.
 
-    `student` is the original model itself if no stage passed; then nothing is exported.
+    What is written, and where, follows from the hooks' folder. `student` is the original model
+    itself if no stage passed; then nothing is exported.
     """
     config, is_student = run.config, student is not run.base_model
     with run.phase("evaluate"):
@@ -162,7 +162,8 @@ def _metrics(
             else "no stage passed",
             "quality_score": f"min(P, D, B) on {quality.samples} samples of the final noise",
             "inference_speedup": (
-                f"wall clock, {cost.original_seconds:.3f} s against {cost.optimized_seconds:.3f} s; {timed}"
+                f"wall clock, {cost.original_seconds:.3f} s against "
+                f"{cost.optimized_seconds:.3f} s; {timed}"
             ),
             "memory_reduction": (
                 f"peak of MLX while sampling, {cost.original_peak_bytes / 2**20:.1f} MiB against "
@@ -198,15 +199,18 @@ def _summary(run: RunContext, student: DiffusionModel, quality: Quality, is_reac
     base, config = run.base_model, run.config
     if student is base:
         return (
-            f"No reduction passed the gate: at a threshold of {config.quality_threshold:g} keep the original "
-            f"{base.steps} steps. The table of stages says how near the tries came."
+            f"No reduction passed the gate: at a threshold of {config.quality_threshold:g} keep "
+            f"the original {base.steps} steps. The table of stages says how near the tries came."
         )
     score = f"quality score {quality.score:.4f} (lower bound {quality.lower_bound:.4f})"
     if is_reached:
-        return f"{base.steps} steps became {student.steps} at {score}; the threshold of {config.quality_threshold:g} holds."
+        return (
+            f"{base.steps} steps became {student.steps} at {score}; "
+            f"the threshold of {config.quality_threshold:g} holds."
+        )
     return (
-        f"{config.target_steps} steps missed the threshold of {config.quality_threshold:g}. The fewest that pass are "
-        f"{student.steps}, at {score}."
+        f"{config.target_steps} steps missed the threshold of {config.quality_threshold:g}. The "
+        f"fewest that pass are {student.steps}, at {score}."
     )
 
 

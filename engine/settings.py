@@ -9,16 +9,18 @@ alone: ``field.metadata["unit"]`` and the bounds come out of `engine.config.desc
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(strict=True, extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
 def setting(default: Any, description: str, *, unit: str = "", **bounds: Any) -> Any:
-    """Return a pydantic field with a description, a unit and bounds (ge, gt, le, lt, min_length,
-    max_length).
+    """Return a pydantic field with a description, a unit and bounds.
+
+    Bounds are pydantic's own: ge, gt, le, lt, min_length, max_length.
     """
-    extra = {"unit": unit}
+    extra: JsonDict = {"unit": unit}
     if isinstance(default, list):
         return Field(
             default_factory=lambda: list(default),
@@ -83,7 +85,8 @@ class TrainingSettings:
     )
     stage_steps: list[Annotated[int, Field(ge=1)]] | None = setting(
         None,
-        "sampling steps after each stage, falling to target_steps; null spaces them evenly in ratio",
+        "sampling steps after each stage, falling to target_steps; "
+        "null spaces them evenly in ratio",
         unit="steps",
     )
     iterations: list[Annotated[int, Field(ge=1, le=10_000_000)]] = setting(
@@ -94,7 +97,8 @@ class TrainingSettings:
     )
     states: Literal["trajectory", "rollout", "data"] = setting(
         "trajectory",
-        "where training states come from: the teacher's cached paths, the student's own samples, or noised images",
+        "where training states come from: the teacher's cached paths, the "
+        "student's own samples, or noised images",
     )
     trajectories: int = setting(
         1024,
@@ -120,7 +124,8 @@ class TrainingSettings:
     )
     ema_decay: float = setting(
         0.99,
-        "decay of the moving average of the weights, which is what is kept; 0 keeps the last weights",
+        "decay of the moving average of the weights, which is what is "
+        "kept; 0 keeps the last weights",
         ge=0,
         lt=1,
     )
@@ -152,7 +157,8 @@ class DataSettings:
 
     images: str | None = setting(
         None,
-        "folder of images (one subfolder per class for a class-conditional model), or bundled:digits",
+        "folder of images (one subfolder per class for a "
+        "class-conditional model), or bundled:digits",
     )
 
 
@@ -179,7 +185,8 @@ class QualitySettings:
     )
     classifier: str | None = setting(
         None,
-        "small classifier that reads labels off samples, reported apart from the score; bundled:digits or null",
+        "small classifier that reads labels off samples, reported apart from "
+        "the score; bundled:digits or null",
     )
 
 
@@ -235,5 +242,6 @@ class RunSettings:
     keep_awake: bool = setting(True, "keep a Mac from sleeping while it trains (caffeinate)")
     on_finish: str | None = setting(
         None,
-        "shell command run at the end, with DIFFOPT_RUN, DIFFOPT_STATE, DIFFOPT_SUMMARY... in its environment",
+        "shell command run at the end, with DIFFOPT_RUN, DIFFOPT_STATE, "
+        "DIFFOPT_SUMMARY... in its environment",
     )

@@ -36,15 +36,13 @@ from engine.training.distill import (
 )
 from engine.training.evaluate import sample_all
 from engine.training.gate import Remedy, judge, rungs, smaller_reduction
-from engine.training.trainer import Trainer
+from engine.training.trainer import Trainer, parameters_of
 from engine.training.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """A student that passed, or the step count at which the reduction should be cut in two, or
-    neither.
-    """
+    """A student that passed, or the step count at which to cut the reduction in two, or neither."""
 
     student: DiffusionModel | None = None
     split_at: int | None = None
@@ -142,23 +140,30 @@ def _made(
             )
         )
 
-    trained = run.remembered(
-        plan.record_name,
-        lambda: _trained(run, distillation, plan, student, trajectories),
-        stage=plan.stage,
-    )
-    student.network.load_weights([(key, mx.array(value)) for key, value in trained.tensors.items()])
+    verdict_name = f"{plan.record_name}-verdict"
+    trained, judged = run.recall(plan.record_name), run.recall(verdict_name)
+    if trained is None or not (trained.tensors or judged):
+        trained = _trained(run, distillation, plan, student, trajectories)
+        run.keep(plan.record_name, trained, stage=plan.stage)
+    # Not before the finished weights are kept: a kill in between would cost the whole try.
+    run.hooks.memory.forget(f"{plan.record_name}-training")
+    if trained.tensors:
+        student.network.load_weights(
+            [(key, mx.array(value)) for key, value in trained.tensors.items()]
+        )
     run.losses[plan.title] = [(step, loss) for step, loss in trained.facts["losses"]]
     run.step += plan.iterations
 
-    judged = run.remembered(
-        f"{plan.record_name}-verdict",
-        lambda: Record(facts={"report": _judged(run, plan, student, started).to_dict()}),
-        stage=plan.stage,
-    )
+    if judged is None:
+        judged = Record(facts={"report": _judged(run, plan, student, started).to_dict()})
+        run.keep(verdict_name, judged, stage=plan.stage)
     report = StageReport.from_dict(judged.facts["report"])
     run.reports.append(report)
-    return student if report.is_accepted else None
+    if report.is_accepted:
+        return student
+    if trained.tensors:  # nobody samples a rejected student again; only its losses are told
+        run.keep(plan.record_name, Record(facts=trained.facts), stage=plan.stage)
+    return None
 
 
 def _trained(
@@ -174,19 +179,21 @@ def _trained(
     """
     started, losses = monotonic(), []
     keeper = Keeper(run, plan, losses)
-    run.hooks.emit(
-        TryStarted(
-            stage=plan.stage,
-            attempt=plan.attempt,
-            remedy=plan.remedy.name,
-            iterations=plan.iterations,
-            learning_rate=plan.learning_rate,
-            grid_name=plan.grid.name,
-            timesteps=plan.grid.timesteps,
-        )
+    start = TryStarted(
+        stage=plan.stage,
+        attempt=plan.attempt,
+        remedy=plan.remedy.name,
+        iterations=plan.iterations,
+        learning_rate=plan.learning_rate,
+        grid_name=plan.grid.name,
+        timesteps=plan.grid.timesteps,
     )
-    teacher = run.as_teacher(plan.teacher)
-    with run.phase("train", stage=plan.stage, unit="optimiser steps") as progress:
+    run.hooks.emit(start)
+    teacher, weights = run.as_teacher(plan.teacher), parameters_of(student.network)
+    # Interrupted between steps alone, where there is something to save, and not by its reports.
+    with run.phase(
+        "train", stage=plan.stage, unit="optimiser steps", is_interruptible=False
+    ) as progress:
         distillation.on_step = _reporter(run, plan, losses, progress)
         while True:
             config = StageConfig(
@@ -203,6 +210,8 @@ def _trained(
                 break
             except RetryStage:
                 keeper.begin_again()
+                student.network.update(weights)
+                run.hooks.emit(start)
         distillation.on_step = None
     run.hooks.emit(
         StageTrained(
@@ -214,9 +223,8 @@ def _trained(
             seconds=monotonic() - started,
         )
     )
-    weights = {key: np.array(value) for key, value in tree_flatten(student.network.parameters())}
-    keeper.forget()
-    return Record(weights, {"losses": losses})
+    trained = {key: np.array(value) for key, value in tree_flatten(student.network.parameters())}
+    return Record(trained, {"losses": losses})
 
 
 def _judged(run: RunContext, plan: Try, student: DiffusionModel, started: float) -> StageReport:
@@ -280,9 +288,7 @@ def _judged(run: RunContext, plan: Try, student: DiffusionModel, started: float)
 
 
 class Keeper:
-    """Keeps one try's unfinished training in the run's memory, and says where it was on the way
-    back.
-    """
+    """Keeps one try's unfinished training in the run's memory, and finds it there again."""
 
     def __init__(self, run: RunContext, plan: Try, losses: list[tuple[int, float]]) -> None:
         self._run, self._plan, self._losses = run, plan, losses
@@ -292,13 +298,20 @@ class Keeper:
 
     def keep(self, progress: TrainingProgress) -> CheckpointSaved | None:
         """Keep the training as it stands."""
-        facts = {"step": progress.step, "rate": progress.rate, "losses": self._losses}
+        facts = {
+            "step": progress.step,
+            "rate": progress.rate,
+            "losses": self._losses,
+            "retries": self.retries,
+        }
         event = self._run.keep(self._name, Record(progress.tensors, facts), stage=self._plan.stage)
         return replace(event, step=self._run.step + progress.step) if event else None
 
     def recall(self) -> TrainingProgress | None:
         """Return the training as it was last kept; losses and metrics after it are dropped."""
         record = self._run.recall(self._name)
+        if record is not None and record.facts["retries"] != self.retries:
+            record = None  # of the draws before a person asked for others
         self._run.hooks.rewind(self._run.step + (record.facts["step"] if record else 0))
         if record is None:
             self._losses.clear()

@@ -25,7 +25,6 @@ from engine.memory import Memory
 from engine.run import Heartbeat, JournalWriter, RunFolder, TrainingQueue
 from engine.run.events import (
     Paused,
-    RunCancelled,
     RunFailed,
     RunFinished,
     RunResumed,
@@ -75,6 +74,7 @@ class Worker:
                 while not turn.try_take():
                     self.control.between_steps()
                     time.sleep(_QUEUE_POLL_SECONDS)
+                self.control.has_turn = True
                 self._announce()
                 with _kept_awake(self.config.run.keep_awake):
                     result = self._optimize()
@@ -94,7 +94,6 @@ class Worker:
             self.control.emit(RunStopped(step=self.control.step, reason=summary))
         except Cancelled as cancelled:
             state, summary, code = "cancelled", f"cancelled by {cancelled}", EXIT_CANCELLED
-            self.control.emit(RunCancelled(step=self.control.step, cancelled_by=str(cancelled)))
         except (
             Exception
         ) as error:  # the one place: whatever ends a run is written down before it ends the process
@@ -106,6 +105,9 @@ class Worker:
                     error=type(error).__name__, message=summary, log_tail=_tail(self.run.log_path)
                 )
             )
+        if state in ("done", "cancelled"):
+            _forget_intermediate(Memory(self.run.checkpoints_path))
+        self.control.refuse_the_rest(f"the run is {state}; its worker has ended")
         if state != "stopped":
             self._tell_user(state, summary, code)
         return code
@@ -116,14 +118,17 @@ class Worker:
         After a pause that freed the memory, run it again from what was kept.
         """
         while True:
+            self.control.is_working = True
             try:
                 return self._optimized()
             except FreeMemory as freed:
                 command = freed.command
+            finally:
+                self.control.is_working = self.control.is_training = False
             # Out of the except block, or its traceback would keep every array alive.
             _release_memory()
             paused = Paused(step=self.control.step, is_memory_freed=True)
-            self.journal.acknowledge(command, "done", paused)
+            self.control.acknowledge(command, "done", paused)
             self.control.wait_for_resume()
 
     def _optimized(self) -> dict:
@@ -189,6 +194,13 @@ def _release_memory() -> None:
 
     gc.collect()
     hardware.clear_cache()
+
+
+def _forget_intermediate(memory: Memory) -> None:
+    """Remove what only unfinished work needs, which is most of it; the accepted students stay."""
+    for name in memory.names():
+        if name.startswith("trajectories-") or name.endswith("-training"):
+            memory.forget(name)
 
 
 def _last_checkpoint(run: RunFolder) -> str | None:

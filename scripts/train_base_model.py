@@ -68,18 +68,22 @@ tags: [unconditional-image-generation, class-conditional, diffusion, digits]
 ---
 # Handwritten digits, 8x8 pixels, class-conditional
 
-A `UNet2DModel` of {parameters:,} parameters with v-prediction, trained from scratch on {images} images of the UCI
+A `UNet2DModel` of {parameters:,} parameters with v-prediction, trained from scratch on {images} \
+images of the UCI
 "Optical Recognition of Handwritten Digits" data (E. Alpaydin and C. Kaynak, 1998, CC BY 4.0) by
-`scripts/train_base_model.py`: {iterations:,} steps of AdamW, batch {batch}, {minutes:.0f} minutes on {cores} cores.
+`scripts/train_base_model.py`: {iterations:,} steps of AdamW, batch {batch}, {minutes:.0f} minutes \
+on {cores} cores.
 
 | measured | value |
 |---|---|
 | label accuracy of 1000 samples (50 DDIM steps), read by the bundled classifier | {accuracy:.3f} |
-| the same classifier on {held_out} real images that nothing was trained on | {classifier_accuracy:.3f} |
+| the same classifier on {held_out} real images that nothing was trained on \
+| {classifier_accuracy:.3f} |
 | mean squared v-error on those real images | {held_out_loss:.4f} |
 | on as many training images | {train_loss:.4f} |
 
-It is here to show a whole distillation within minutes on any machine. Eight-pixel digits are an easy case.
+It is here to show a whole distillation within minutes on any machine. Eight-pixel digits \
+are an easy case.
 """
 
 
@@ -240,7 +244,7 @@ def main() -> None:
     write_text(
         folder / "README.md",
         CARD.format(
-            parameters=sum(v.size for _, v in tree_flatten(model.network.parameters())),
+            parameters=sum(v.size for v in dict(tree_flatten(model.network.parameters())).values()),
             images=len(train),
             iterations=options.iterations,
             batch=options.batch,

@@ -30,7 +30,7 @@ def class_conditional() -> Path:
 
 @pytest.fixture(scope="session")
 def reference() -> dict[str, np.ndarray]:
-    """What diffusers' schedulers made of ddpm_cifar, NCHW (tests/fixtures/ddpm_cifar/reference.json)."""
+    """What diffusers' schedulers made of ddpm_cifar, NCHW; reference.json there explains it."""
     return load_file(FIXTURES / "ddpm_cifar" / "reference.safetensors")
 
 
@@ -42,15 +42,20 @@ def relative_to_largest() -> Callable[[np.ndarray, np.ndarray], float]:
 
 @pytest.fixture(scope="session")
 def random_images() -> Callable[..., np.ndarray]:
-    """Structured pictures in [0, 1]: blobs at random places, sizes and strengths over a soft ground."""
+    """Structured pictures in [0, 1]: blobs at random places, of random sizes and strengths."""
 
     @cache
-    def make(count: int, height: int = 8, width: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:
+    def make(
+        count: int, height: int = 8, width: int = 8, channels: int = 1, seed: int = 0
+    ) -> np.ndarray:
         rng = np.random.default_rng(seed)
         rows, columns = np.mgrid[:height, :width]
         out = np.zeros((count, height, width, channels))
         for _ in range(3):
-            top, left = rng.uniform(0, height, (count, 1, 1, channels)), rng.uniform(0, width, (count, 1, 1, channels))
+            top, left = (
+                rng.uniform(0, height, (count, 1, 1, channels)),
+                rng.uniform(0, width, (count, 1, 1, channels)),
+            )
             size = rng.uniform(0.6, 1.6, (count, 1, 1, channels))
             square = (rows[None, :, :, None] - top) ** 2 + (columns[None, :, :, None] - left) ** 2
             out += rng.uniform(0.3, 0.8, (count, 1, 1, channels)) * np.exp(-square / (2 * size**2))

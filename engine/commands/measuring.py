@@ -34,8 +34,8 @@ def schedule(options: argparse.Namespace) -> int:
     wrong = [steps for steps in options.steps if not 1 <= steps < options.original_steps]
     if wrong:
         raise ConfigError(
-            f"--steps: {wrong[0]} is not fewer than the {options.original_steps} of --original-steps; choose 1 to "
-            f"{options.original_steps - 1}."
+            f"--steps: {wrong[0]} is not fewer than the {options.original_steps} of "
+            f"--original-steps; choose 1 to {options.original_steps - 1}."
         )
     scheduler = AdaptiveScheduler(
         loaded.model,
@@ -77,7 +77,8 @@ def schedule(options: argparse.Namespace) -> int:
                 )
             )
     say(
-        f"{options.model}: what {options.original_steps} steps become without training ({options.samples} samples)"
+        f"{options.model}: what {options.original_steps} steps become without "
+        f"training ({options.samples} samples)"
     )
     say()
     say(table(("steps", "solver", "grid", "score", "lower bound", "timesteps"), rows))
@@ -92,7 +93,8 @@ def evaluate(options: argparse.Namespace) -> int:
     student = load_model(options.model, steps=options.steps or 50)
     if student.is_distilled and options.steps not in (None, student.model.steps):
         raise ConfigError(
-            f"--steps {options.steps}: {options.model} is a distilled student of {student.model.steps} steps; leave it out."
+            f"--steps {options.steps}: {options.model} is a distilled student of "
+            f"{student.model.steps} steps; leave it out."
         )
     teacher = load_model(options.against, steps=options.original_steps)
     _refuse_distilled(teacher, options.against)
@@ -100,7 +102,8 @@ def evaluate(options: argparse.Namespace) -> int:
         ours, theirs = getattr(student.model, name), getattr(teacher.model, name)
         if ours != theirs:
             raise ConfigError(
-                f"{options.model} has {name} {ours} but {options.against} has {theirs}; wanted the same."
+                f"{options.model} has {name} {ours} but {options.against} "
+                f"has {theirs}; wanted the same."
             )
     shape, classes = teacher.model.sample_shape, teacher.model.class_count
     select = NoiseSet.select(QualitySettings().select_samples, shape, classes)
@@ -151,7 +154,8 @@ def evaluate(options: argparse.Namespace) -> int:
         for name, q in {f"{student.model.steps} steps": quality, **anchors}.items()
     ]
     say(
-        f"{options.model} against {options.against} ({teacher.model.steps} steps), {options.samples} samples"
+        f"{options.model} against {options.against} ({teacher.model.steps} steps), "
+        f"{options.samples} samples"
     )
     say()
     say(table(("", "P", "D", "B", "score", "lower bound"), rows))
@@ -188,7 +192,8 @@ def doctor(options: argparse.Namespace) -> int:
     gib = 2**30
     say(f"machine   {machine.chip}, {machine.cores} cores, {machine.platform}")
     say(
-        f"memory    {machine.available_memory_bytes / gib:.1f} of {machine.memory_bytes / gib:.1f} GiB available"
+        f"memory    {machine.available_memory_bytes / gib:.1f} of "
+        f"{machine.memory_bytes / gib:.1f} GiB available"
     )
     say(f"MLX       {machine.mlx_version} on {machine.backend} ({machine.device_name})")
     if machine.recommended_working_set_bytes:
@@ -202,7 +207,8 @@ def doctor(options: argparse.Namespace) -> int:
     say(f"BLAS      {machine.blas.name}: {machine.blas.reason}")
     verdict = "good" if speed.is_effective else "SLOW: see BLAS above"
     say(
-        f"          {speed.mlx_gflops:.0f} GFLOP/s in MLX, {speed.numpy_gflops:.0f} in NumPy: {verdict}"
+        f"          {speed.mlx_gflops:.0f} GFLOP/s in MLX, "
+        f"{speed.numpy_gflops:.0f} in NumPy: {verdict}"
     )
     say(f"disk      {disk.free / gib:.1f} GiB free for runs in {options.runs_dir}")
     return 0
@@ -211,5 +217,6 @@ def doctor(options: argparse.Namespace) -> int:
 def _refuse_distilled(loaded: LoadedModel, name: str | Path) -> None:
     if loaded.is_distilled:
         raise ConfigError(
-            f"{name} is a distilled student of {loaded.model.steps} steps; wanted the original model to compare with."
+            f"{name} is a distilled student of {loaded.model.steps} steps; wanted the "
+            "original model to compare with."
         )

@@ -142,15 +142,15 @@ def line_for(event: Event) -> str:
             return f"stage {event.stage}: {event.input_steps} to {event.output_steps} steps"
         case TryStarted():
             return (
-                f"  try {event.attempt}, {event.remedy}: {event.iterations} optimiser steps at {event.learning_rate:g}, "
-                f"grid {event.grid_name}"
+                f"  try {event.attempt}, {event.remedy}: {event.iterations} optimiser steps at "
+                f"{event.learning_rate:g}, grid {event.grid_name}"
             )
         case StageTrained():
             return f"  trained in {duration(event.seconds)}, loss {event.final_loss:.3g}"
         case Evaluated():
             return (
-                f"  {event.label}, {event.steps} steps: score {event.score:.4f} (lower bound {event.lower_bound:.4f}, "
-                f"{event.noise_set} noise)"
+                f"  {event.label}, {event.steps} steps: score {event.score:.4f} (lower bound "
+                f"{event.lower_bound:.4f}, {event.noise_set} noise)"
             )
         case StageAccepted():
             return f"  accepted: lower bound {event.lower_bound:.4f} reaches {event.threshold:g}"
@@ -169,7 +169,8 @@ def line_for(event: Event) -> str:
             detail = f": {event.detail}" if event.detail else ""
             return f"{event.command} by {event.issued_by}: {event.outcome}{detail}"
         case Paused():
-            return f"paused at step {event.step} ({event.reason}{', memory freed' if event.is_memory_freed else ''})"
+            freed = ", memory freed" if event.is_memory_freed else ""
+            return f"paused at step {event.step} ({event.reason}{freed})"
         case Continued():
             return f"going on at step {event.step} ({event.reason})"
         case DiskLow():

@@ -26,17 +26,23 @@ from engine.run import (
     list_runs,
     start_worker,
 )
-from engine.run.events import Evaluated, RunCancelled, RunFailed, RunFinished, RunStopped
+from engine.run.events import (
+    CommandAcknowledged,
+    Evaluated,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunStopped,
+)
 
 _POLL_SECONDS = 0.25
 _ANSWER_SECONDS = 10.0
+_ENDED_BADLY = (RunState.FAILED, RunState.CANCELLED)
 EXIT_FAILED, EXIT_CANCELLED, EXIT_DETACHED = 1, 130, 0
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check everything, make the run folder, start its worker, and follow it unless asked not
-    to.
-    """
+    """Check everything, make the run folder, start its worker, and follow it unless told not to."""
     config = load_config(options.config, options.set or ())
     check_inputs(config)
     label = Path(options.config).stem if Path(options.config).suffix else str(options.config)
@@ -214,7 +220,7 @@ def facts_of(folder: RunFolder) -> dict[str, Any]:
     scores = [
         event for event in events if isinstance(event, Evaluated) and event.label == "student"
     ]
-    ends = [event for event in events if isinstance(event, RunFailed | RunStopped | RunCancelled)]
+    ends = [event for event in events if isinstance(event, RunFailed | RunCancelled)]
     result = None
     if folder.metrics_path.is_file():
         result = json.loads(folder.metrics_path.read_text(encoding="utf-8"))
@@ -222,7 +228,8 @@ def facts_of(folder: RunFolder) -> dict[str, Any]:
         "run": folder.name,
         "path": str(folder.path),
         "state": str(status.state),
-        "reason": status.reason or (line_for(ends[-1]) if ends and status.state.is_over else ""),
+        "reason": status.reason
+        or (line_for(ends[-1]) if ends and status.state in _ENDED_BADLY else ""),
         "pid": status.pid,
         "step": status.step,
         "last": values,
@@ -315,21 +322,30 @@ def steer(options: argparse.Namespace) -> int:
         kind = CommandKind.PAUSE_AND_FREE
     if kind is CommandKind.CANCEL_RUN and options.stage:
         kind = CommandKind.CANCEL_STAGE
-    state = folder.state()
-    if kind is CommandKind.RESUME and folder.status().pid is None:
-        return _take_up(folder, state, is_json=options.json)
-    if state in (RunState.DONE, RunState.CANCELLED, RunState.FAILED, RunState.LOST):
+    status = folder.status()
+    if status.pid is None and kind is CommandKind.RESUME:
+        return _take_up(folder, status.state, is_json=options.json)
+    # one that is queued without a process is about to have one, which will read the command
+    if status.state.is_over or (status.pid is None and status.state is not RunState.QUEUED):
+        is_resumable = status.state not in (RunState.DONE, RunState.CANCELLED)
+        remedy = f" `diffopt resume {folder.name}` takes it up again." if is_resumable else ""
         raise RunError(
-            f"{folder.name} is {state}; nobody is there to {kind}. `diffopt resume` takes a lost run up."
+            f"{folder.name} is {status.state}; no worker is there to obey {kind}.{remedy}"
         )
-    outcome = _send(folder, kind)
+    outcome, detail = _send(folder, kind)
+    if kind is CommandKind.RESUME and outcome != "done" and folder.status().pid is None:
+        # the worker was about to end when it was asked
+        return _take_up(folder, folder.state(), is_json=options.json)
     answer = outcome or "sent; the worker has not answered yet"
+    if detail:
+        answer += f", {detail}"
     if options.json:
         say_json(
             {
                 "run": folder.name,
                 "command": str(kind),
                 "outcome": outcome,
+                "detail": detail,
                 "state": str(folder.state()),
             }
         )
@@ -354,9 +370,18 @@ def _take_up(folder: RunFolder, state: RunState, *, is_json: bool) -> int:
     return 0
 
 
-def _send(folder: RunFolder, kind: CommandKind) -> str | None:
-    """Send a command and wait a little for its outcome; None if there is none yet."""
+def _send(folder: RunFolder, kind: CommandKind) -> tuple[str | None, str]:
+    """Send a command and wait a little; return its outcome, None if there is none yet, and why."""
     command = Command.new(kind, client="diffopt")
     with CommandQueue(folder.journal_path) as queue:
         queue.send(command)
-        return queue.wait_for(command.id, _ANSWER_SECONDS)
+        outcome = queue.wait_for(command.id, _ANSWER_SECONDS)
+    if outcome is None:
+        return None, ""
+    with JournalReader(folder.journal_path) as reader:
+        answers = [
+            stored.event
+            for stored in reader.facts()
+            if isinstance(stored.event, CommandAcknowledged)
+        ]
+    return outcome, next(one.detail for one in answers if one.command_id == command.id)

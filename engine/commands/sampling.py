@@ -73,8 +73,8 @@ def _on_wanted_grid(loaded: LoadedModel, options: argparse.Namespace) -> Diffusi
     if loaded.is_distilled and wishes and not options.force:
         own = ", ".join(f"{t:g}" for t in model.grid.timesteps)
         raise ConfigError(
-            f"{wishes[0]}: {loaded.checkpoint.path} is a distilled student, defined for its own timesteps ({own}) and "
-            "order 1 alone. Leave the option out, or add --force."
+            f"{wishes[0]}: {loaded.checkpoint.path} is a distilled student, defined for its own "
+            f"timesteps ({own}) and order 1 alone. Leave the option out, or add --force."
         )
     solver = options.solver or loaded.settings.solver
     if options.timesteps is not None:
@@ -97,7 +97,8 @@ def _noise_and_labels(
         noise = _read_noise(Path(options.noise), model)
         if options.count is not None and options.count != len(noise):
             raise ConfigError(
-                f"--count is {options.count} but {options.noise} holds {len(noise)}; leave --count out."
+                f"--count is {options.count} but {options.noise} holds "
+                f"{len(noise)}; leave --count out."
             )
     labels = _wanted_labels(model, options, None if noise is None else len(noise))
     count = (
@@ -125,7 +126,8 @@ def _wanted_labels(
     if given is None:
         if options.labels is None:
             raise ConfigError(
-                f"this model is class-conditional; name --class-labels (0 to {classes - 1}, comma-separated) or --labels all."
+                f"this model is class-conditional; name --class-labels (0 to {classes - 1}, "
+                "comma-separated) or --labels all."
             )
         return np.arange(classes, dtype=np.int32)
     wrong = [label for label in given if not 0 <= label < classes]
@@ -150,13 +152,15 @@ def _read_noise(path: Path, model: DiffusionModel) -> np.ndarray:
         raise DataError(f"--noise {path}: not a whole safetensors file ({error}).") from error
     if "noise" not in tensors:
         raise DataError(
-            f"--noise {path}: holds {', '.join(sorted(tensors)) or 'nothing'}; wanted the key noise."
+            f"--noise {path}: holds "
+            f"{', '.join(sorted(tensors)) or 'nothing'}; wanted the key noise."
         )
     noise = tensors["noise"].astype(np.float32)
     channels = model.sample_channels
     if noise.ndim != 4 or noise.shape[1] != channels or not len(noise):
         raise DataError(
-            f"--noise {path}: noise has shape {list(noise.shape)}; wanted (N, {channels}, height, width) as in NCHW."
+            f"--noise {path}: noise has shape {list(noise.shape)}; "
+            f"wanted (N, {channels}, height, width) as in NCHW."
         )
     if not np.isfinite(noise).all():
         raise DataError(f"--noise {path}: noise holds NaN or infinity.")

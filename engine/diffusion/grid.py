@@ -50,11 +50,10 @@ class Grid:
         return cls(**lists, name=values["name"], start_scale=values["start_scale"])
 
     def subset(self, indices: Sequence[int], name: str | None = None) -> "Grid":
-        """Return the grid that visits only the given points (rising indices into `timesteps`) and
-        ends where this ends.
+        """Return the grid that visits only the given points and ends where this ends.
 
-        Consecutive points of the result bracket whole steps of this grid: what a student of it can
-        be trained on.
+        `indices` rise and point into `timesteps`. Consecutive points of the result bracket whole
+        steps of this grid: what a student of it can be trained on.
         """
         levels = [*indices, self.steps]
         return replace(
@@ -95,8 +94,9 @@ class Grid:
 
 
 def grid_at(schedule: NoiseSchedule, timesteps: Sequence[float], name: str = "custom") -> Grid:
-    """Return the grid that visits `timesteps` (falling, in [0, T-1]) and ends at the schedule's
-    final level.
+    """Return the grid that visits `timesteps` and ends at the schedule's final level.
+
+    The timesteps fall and lie in [0, T-1].
     """
     t = np.asarray(timesteps, dtype=np.float64)
     if (
@@ -107,7 +107,8 @@ def grid_at(schedule: NoiseSchedule, timesteps: Sequence[float], name: str = "cu
         or t[-1] < 0
     ):
         raise ValueError(
-            f"timesteps must fall strictly within [0, {schedule.count - 1}], found {list(timesteps)}"
+            f"timesteps must fall strictly within [0, {schedule.count - 1}], "
+            f"found {list(timesteps)}"
         )
     alpha, sigma = schedule.levels(t)
     final = schedule.final_alpha_cumprod
@@ -194,9 +195,7 @@ def _level_spaced_grid(schedule: NoiseSchedule, spacing: Spacing, steps: int) ->
 
 
 def _made_strictly_falling(t: np.ndarray, highest: int) -> list[float]:
-    """Move rounded timesteps that coincide apart, keeping each as near as may be to where it
-    was.
-    """
+    """Return rounded timesteps with those that coincide moved apart, each as little as may be."""
     out = t.astype(int)
     out[0] = min(out[0], highest)
     for i in range(1, len(out)):

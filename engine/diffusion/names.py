@@ -1,5 +1,6 @@
-"""The names of spacings and solvers, apart from the mathematics, so that a command line knows them
-without NumPy or MLX.
+"""The names of spacings and solvers.
+
+Apart from the mathematics, so that a command line knows them without NumPy or MLX.
 """
 
 from typing import Literal

@@ -19,8 +19,9 @@ BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "la
 
 
 def betas(kind: str, count: int, start: float, end: float) -> np.ndarray:
-    """Return the `count` variances of a discrete forward process, float32 as trained models have
-    seen them.
+    """Return the `count` variances of a discrete forward process.
+
+    Computed in float32, as trained models have seen them.
 
     Kinds: linear (Ho et al. 2020), scaled_linear (Rombach et al. 2022), squaredcos_cap_v2 (Nichol &
     Dhariwal 2021), sigmoid (Xu et al. 2022), laplace (Hang et al. 2024) and exp.
@@ -93,8 +94,9 @@ class NoiseSchedule:
         return np.sqrt(cumprod), np.sqrt(1 - cumprod)
 
     def ending_at(self, final: Literal["one", "first"]) -> "NoiseSchedule":
-        """Return the same schedule ending at no noise ("one") or at the first training level
-        ("first").
+        """Return the same schedule ending at another level.
+
+        "one" is no noise, "first" the first training level.
         """
         return NoiseSchedule(
             self.alphas_cumprod, 1.0 if final == "one" else float(self.alphas_cumprod[0])
@@ -121,8 +123,7 @@ def x0_and_eps(
     sigma: mx.array | float,
     kind: PredictionType,
 ) -> tuple[mx.array, mx.array]:
-    """Return the estimates (x0, eps) that a network's `prediction` at state `z` stands for,
-    float32.
+    """Return the float32 estimates (x0, eps) that a network's `prediction` at `z` stands for.
 
     Dividing by alpha amplifies an epsilon model's error by 1/alpha at high noise; that is the
     model's own property.
@@ -165,13 +166,12 @@ def ddim_step(
 
 
 def target_weights(kappas: np.ndarray) -> np.ndarray:
-    """Return the K convex weights ``w_k = (kappa_{k+1} - kappa_k) / (kappa_K - kappa_0)`` of K
-    teacher steps.
+    """Return the convex weights ``w_k = (kappa_{k+1} - kappa_k) / (kappa_K - kappa_0)``, (K,).
 
-    The x0 that lands one DDIM step from ``kappas[0]`` exactly where K teacher steps land is ``sum_k
-    w_k x0_k`` (Salimans & Ho 2022, generalised to any grid). If the last level has no noise its
-    kappa is infinite, and the whole weight falls on the last prediction. `kappas` is (K+1,),
-    rising, float64.
+    One for each of K teacher steps. The x0 that lands one DDIM step from ``kappas[0]`` exactly
+    where the K teacher steps land is ``sum_k w_k x0_k`` (Salimans & Ho 2022, generalised to any
+    grid). If the last level has no noise its kappa is infinite, and the whole weight falls on the
+    last prediction. `kappas` is (K+1,), rising, float64.
     """
     kappas = np.asarray(kappas, dtype=np.float64)
     if (
@@ -204,7 +204,5 @@ def landing_x0(
 def landing_weight(
     alpha: np.ndarray, sigma: np.ndarray, alpha_next: np.ndarray, sigma_next: np.ndarray
 ) -> np.ndarray:
-    """Return the weight on ``|x - x*|**2`` that measures the error where the step lands,
-    float64.
-    """
+    """Return the float64 weight on ``|x - x*|**2`` that measures the error where a step lands."""
     return (alpha_next - sigma_next * alpha / sigma) ** 2

@@ -17,12 +17,11 @@ COSTS: tuple[Cost, ...] = ("z_mse", "z_norm", "x0_mse")
 def cost_matrix(
     z: np.ndarray, x0: np.ndarray, alphas: np.ndarray, sigmas: np.ndarray, cost: Cost
 ) -> np.ndarray:
-    """Return c(i, j), the loss of one DDIM step from point i straight to point j instead of the
-    fine steps between.
+    """Return c(i, j), the loss of one DDIM step from point i to point j.
 
-    Chen et al. 2024 (GITS), section 3.3. `z` (N, M+1, D) are the states of N trajectories at M+1
-    levels, `x0` (N, M, D) the effective x0 predictions at the first M. The result is (M, M+1),
-    infinite where j <= i.
+    It stands in for the fine steps between them. Chen et al. 2024 (GITS), section 3.3. `z` (N, M+1,
+    D) are the states of N trajectories at M+1 levels, `x0` (N, M, D) the effective x0 predictions
+    at the first M. The result is (M, M+1), infinite where j <= i.
 
     * z_mse: mean squared distance of the landing states;
     * z_norm: mean distance of the landing states (as published);
@@ -49,8 +48,7 @@ def cost_matrix(
 def best_path(
     costs: np.ndarray, steps: int, *, gamma: float = 1.0, forced: Sequence[int] = ()
 ) -> list[int]:
-    """Return the `steps` point indices (rising, first 0) of the cheapest path from point 0 to the
-    final level.
+    """Return the cheapest path from point 0 to the final level: `steps` rising indices, first 0.
 
     ``V_1(i) = c(i, M)``, ``V_k(i) = min_{j>i} c(i, j) + gamma V_{k-1}(j)`` with back-pointers, O(K
     M**2). Points in `forced` are always visited: that is how a larger grid is planned around a

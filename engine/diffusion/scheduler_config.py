@@ -65,9 +65,7 @@ class SchedulerSettings:
     def grid(
         self, steps: int, spacing: Spacing | None = None, solver: Solver | None = None
     ) -> Grid:
-        """Return the grid that this checkpoint's scheduler would use for `steps` steps of
-        `solver`.
-        """
+        """Return the grid that this checkpoint's scheduler takes for `steps` steps of `solver`."""
         return spaced_grid(
             self.schedule,
             spacing or self.spacing,
@@ -156,15 +154,17 @@ def _read_schedule(reader: "_Reader", prediction: str) -> NoiseSchedule:
             reader.fail(
                 "rescale_betas_zero_snr",
                 "true with epsilon prediction",
-                "v_prediction or sample: an epsilon prediction says nothing where no signal is left",
+                "v_prediction or sample: an epsilon prediction says "
+                "nothing where no signal is left",
             )
         schedule = schedule.rescaled_to_zero_terminal_snr()
     return schedule
 
 
 class _Reader:
-    """Typed access to a JSON object whose errors name the file, the key, what was found and what
-    was wanted.
+    """Typed access to a JSON object.
+
+    Its errors name the file, the key, what was found and what was wanted.
     """
 
     def __init__(self, config: Mapping[str, Any], source: str) -> None:

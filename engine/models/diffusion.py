@@ -67,14 +67,16 @@ class DiffusionModel(nn.Module):
         return self.grid.steps
 
     def __call__(self, z: mx.array, t: mx.array, condition: Condition | None = None) -> mx.array:
-        """Return the network's prediction (B, H, W, C) float32 at state `z` (B, H, W, C) and
-        timesteps `t` (B,).
+        """Return the network's prediction at state `z` and timesteps `t` (B,).
+
+        Both are (B, H, W, C), the prediction float32.
         """
         return self.network(z.astype(self.compute_dtype), t, condition or {}).astype(mx.float32)
 
     def compiled_forward(self) -> Callable[..., mx.array]:
-        """Return ``(z, t, condition) -> prediction`` compiled once over the network's current and
-        later weights.
+        """Return ``(z, t, condition) -> prediction``, compiled once.
+
+        It follows the network's current and later weights.
         """
         if self._forward is None:
             # As inputs, or the weights would become constants of the trace and a trained student
@@ -83,8 +85,9 @@ class DiffusionModel(nn.Module):
         return self._forward
 
     def denoise_at(self, grid: Grid, solver: Solver, condition: Condition) -> Callable[..., Any]:
-        """Return ``denoise(z, i) -> (x0, eps)`` on `grid`, as `engine.diffusion.samplers` wants
-        it.
+        """Return ``denoise(z, i) -> (x0, eps)`` on `grid`.
+
+        That is what `engine.diffusion.samplers` wants.
         """
         forward = self.compiled_forward()
 
@@ -109,8 +112,9 @@ class DiffusionModel(nn.Module):
         solver: Solver | None = None,
         on_step: OnStep | None = None,
     ) -> mx.array:
-        """Return samples (B, H, W, C) from unit-variance `noise` of that shape, on this model's own
-        grid by default.
+        """Return samples (B, H, W, C) from unit-variance `noise` of that shape.
+
+        On this model's own grid and by its own solver unless told otherwise.
         """
         grid, solver = grid or self.grid, solver or self.solver
         return SAMPLERS[solver](
@@ -126,7 +130,10 @@ class DiffusionModel(nn.Module):
         learns.
         """
         network = copy.deepcopy(self.network)
-        network.update(tree_map(_owned_float32, self.network.parameters()))
+        plain = tree_map(_unquantised, network.leaf_modules(), is_leaf=nn.Module.is_module)
+        network.update_modules(plain)
+        network.update(tree_map(_owned_float32, network.parameters()))
+        network.unfreeze()
         return self._like(
             network, grid or self.grid, solver="ddim", clip_range=None, compute_dtype=mx.float32
         )
@@ -158,9 +165,7 @@ class DiffusionModel(nn.Module):
         )
 
     def with_grid(self, grid: Grid, solver: Solver | None = None) -> "DiffusionModel":
-        """Return a model over the *same* arrays that samples on another grid or with another
-        solver.
-        """
+        """Return a model over the *same* arrays that samples on another grid or solver."""
         return self._like(
             self.network,
             grid,
@@ -179,6 +184,17 @@ class DiffusionModel(nn.Module):
             class_count=self.class_count,
             **changes,
         )
+
+
+def _unquantised(module: nn.Module) -> nn.Module:
+    if not isinstance(module, nn.QuantizedLinear):
+        return module
+    weight = mx.dequantize(
+        module.weight, module.scales, module.biases, module.group_size, module.bits
+    )
+    plain = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in module)
+    plain.update({"weight": weight} | ({"bias": module.bias} if "bias" in module else {}))
+    return plain
 
 
 def _owned_float32(value: mx.array) -> mx.array:

@@ -1,5 +1,6 @@
-"""From a diffusers folder to a `DiffusionModel` that samples as the folder asks, or as the caller
-overrides.
+"""From a diffusers folder to a `DiffusionModel`.
+
+It samples as the folder asks, or as the caller overrides.
 """
 
 from dataclasses import dataclass, replace
@@ -57,8 +58,8 @@ def load_model(
     solver = solver or settings.solver
     if own is None and not 1 <= steps <= settings.schedule.count:
         raise CheckpointError(
-            f"{checkpoint.path}: {steps} steps were asked of a schedule of {settings.schedule.count} timesteps; "
-            f"choose 1 to {settings.schedule.count}."
+            f"{checkpoint.path}: {steps} steps were asked of a schedule of "
+            f"{settings.schedule.count} timesteps; choose 1 to {settings.schedule.count}."
         )
     model = DiffusionModel(
         checkpoint.network,
@@ -84,8 +85,8 @@ def _sample_shape(checkpoint: Checkpoint) -> tuple[int, int, int]:
     outputs = config.get("out_channels") or 3
     if outputs != channels:
         raise CheckpointError(
-            f"{source}: out_channels is {outputs} but in_channels is {channels}; wanted the same. A network that also "
-            "predicts a variance is not supported."
+            f"{source}: out_channels is {outputs} but in_channels is {channels}; wanted the same. "
+            "A network that also predicts a variance is not supported."
         )
     return height, width, channels
 

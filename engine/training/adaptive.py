@@ -98,8 +98,9 @@ class AdaptiveScheduler:
     def share(
         self, *, trajectories: Trajectories | None = None, evaluator: Evaluator | None = None
     ) -> None:
-        """Use the given trajectories of the model and evaluator on the select noise instead of
-        making them.
+        """Take trajectories of the model, or an evaluator, instead of making them.
+
+        The evaluator is on the select noise.
         """
         self._trajectories = trajectories or self._trajectories
         self._evaluator = evaluator or self._evaluator
@@ -174,8 +175,9 @@ class AdaptiveScheduler:
         return self.rank(self.propose(steps, solvers))[0]
 
     def programme_grids(self, steps: int, *, forced: Sequence[int] = ()) -> list[Grid]:
-        """Return the distinct subsets of the model's own grid that the dynamic programme proposes,
-        `forced` included.
+        """Return the distinct subsets of the model's own grid that the dynamic programme proposes.
+
+        Each includes `forced`.
         """
         found: dict[tuple[int, ...], Grid] = {}
         for cost in self.settings.costs:
@@ -234,17 +236,15 @@ class AdaptiveScheduler:
         where the prediction type admits it.
         """
         schedule, programmed = self.model.schedule, grids[len(SPACINGS) :][:1]
-        bases = [grid for grid in grids if grid.name == "trailing"] + programmed
+        bases = [*(grid for grid in grids if grid.name == "trailing"), *programmed]
         others: list[Grid] = []
         for grid in bases:
             first, *rest = grid.timesteps
-            for start in (0.98 * (schedule.count - 1), 0.96 * (schedule.count - 1)):
-                if first > start > (rest[0] if rest else 0):
-                    others.append(
-                        grid_at(
-                            schedule, [float(round(start)), *rest], f"{grid.name}, from {start:.0f}"
-                        )
-                    )
+            others.extend(
+                grid_at(schedule, [float(round(start)), *rest], f"{grid.name}, from {start:.0f}")
+                for start in (0.98 * (schedule.count - 1), 0.96 * (schedule.count - 1))
+                if first > start > (rest[0] if rest else 0)
+            )
             ending = "first" if schedule.final_alpha_cumprod == 1.0 else "one"
             others.append(
                 grid_at(

@@ -1,9 +1,8 @@
-"""A small classifier that reads labels off 8x8 digits, so that a model's own goodness is seen
-beside its paired score.
+"""A small classifier that reads labels off 8x8 digits.
 
-A paired score says how well a student copies its teacher, nothing about the teacher. Where labels
-exist, the share of samples that show what was asked for is reported apart. Trained by
-scripts/train_base_model.py.
+So that a model's own goodness is seen beside its paired score, which says how well a student copies
+its teacher, nothing about the teacher. Where labels exist, the share of samples that show what was
+asked for is reported apart. Trained by scripts/train_base_model.py.
 """
 
 from importlib import resources
@@ -46,8 +45,9 @@ def load_classifier(name: str) -> DigitClassifier:
 
 
 def label_accuracy(classifier: DigitClassifier, samples: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of samples (n, H, W, C) in [-1, 1] that the classifier reads as their
-    `labels` (n,).
+    """Return the share of samples that the classifier reads as their `labels` (n,).
+
+    Samples are (n, H, W, C) in [-1, 1].
     """
     logits = classifier(mx.array(samples.astype(np.float32)))
     return float((np.array(logits).argmax(-1) == labels).mean())

@@ -13,8 +13,9 @@ TRAINING_COUNT = 1500  # the rest is held out of everything that learns
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return all images (1797, 8, 8, 1) float32 in [-1, 1] and labels (1797,) int32, in the file's
-    order.
+    """Return all images and labels, in the file's order.
+
+    Images are (1797, 8, 8, 1) float32 in [-1, 1], labels (1797,) int32.
     """
     file = resources.files("engine") / "assets" / "digits" / "digits.safetensors"
     tensors = load_file(Path(str(file)))

@@ -62,13 +62,13 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class ProgressKeeper:
-    """Where a stage's unfinished training is kept; by default nowhere."""
+    """Where a stage's unfinished training is kept."""
 
-    keep: Callable[[TrainingProgress], Any] = lambda progress: None
-    recall: Callable[[], TrainingProgress | None] = lambda: None
+    keep: Callable[[TrainingProgress], Any]
+    recall: Callable[[], TrainingProgress | None]
 
 
-def _save(config: "StageConfig", trainer: Trainer, pool: StatePool, step: int, rate: float) -> Any:
+def _save(keeper: ProgressKeeper, trainer: Trainer, pool: StatePool, step: int, rate: float) -> Any:
     """Keep the training as it stands.
 
     Refuse to keep what is not finite, for it is what one falls back to.
@@ -81,7 +81,7 @@ def _save(config: "StageConfig", trainer: Trainer, pool: StatePool, step: int, r
     tensors |= {"pool.z": pool.z, "pool.target": pool.target}
     if pool.labels is not None:
         tensors["pool.labels"] = pool.labels
-    return config.progress.keep(TrainingProgress(step, rate, tensors))
+    return keeper.keep(TrainingProgress(step, rate, tensors))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class StageConfig:
     seed_path: tuple[int, ...] = ()
     trajectories: Trajectories | None = None
     start_from_teacher: bool = True
-    progress: ProgressKeeper = field(default_factory=ProgressKeeper)
+    progress: ProgressKeeper | None = None
     on_diverged: Callable[[str, float], None] | None = None
 
     @classmethod
@@ -139,7 +139,7 @@ class ProgressiveDistillation:
     images: np.ndarray | None = None
     labels: np.ndarray | None = None
     on_step: OnStep | None = None
-    between_steps: Callable[[Callable[[], Any]], None] | None = None
+    between_steps: Callable[[Callable[[], Any] | None], None] | None = None
     distillation_stages: list[DistillationStage] = field(default_factory=list)
 
     def create_distillation_stages(
@@ -161,7 +161,8 @@ class ProgressiveDistillation:
         teacher = _checked(teacher_model)
         if not 1 <= target_steps < teacher.steps:
             raise ConfigError(
-                f"target_steps is {target_steps}; the teacher takes {teacher.steps}, so choose 1 to {teacher.steps - 1}."
+                f"target_steps is {target_steps}; the teacher takes {teacher.steps}, so "
+                f"choose 1 to {teacher.steps - 1}."
             )
         count = min(stage_count, teacher.steps - target_steps)
         steps = list(stage_steps or even_ratio_steps(teacher.steps, target_steps, count))
@@ -169,7 +170,8 @@ class ProgressiveDistillation:
             a <= b for a, b in zip([teacher.steps, *steps], steps, strict=False)
         ):
             raise ConfigError(
-                f"stage_steps are {steps}; wanted counts falling from {teacher.steps} to {target_steps}."
+                f"stage_steps are {steps}; wanted counts falling from "
+                f"{teacher.steps} to {target_steps}."
             )
         self.distillation_stages = []
         for number, output_steps in enumerate(steps, start=1):
@@ -187,12 +189,12 @@ class ProgressiveDistillation:
         student: nn.Module,
         stage_config: StageConfig | DistillationStage | Mapping[str, Any],
     ) -> nn.Module:
-        """Train `student` in place to do in one step of its grid what `teacher` does between two of
-        its points.
+        """Return `student`, trained in place and holding its averaged weights.
 
-        Starts from the teacher's weights, or from the student's own if the teacher is held in fewer
-        bits than float32; returns the student holding its averaged weights. Raises TrainingError if
-        the loss is not finite however low the learning rate, ConfigError if the grids do not fit.
+        It learns to do in one step of its grid what `teacher` does between two of its points, and
+        starts from the teacher's weights, or from its own if the teacher is held in fewer bits than
+        float32. Raises TrainingError if the loss is not finite however low the learning rate,
+        ConfigError if the grids do not fit.
         """
         teacher, student = _checked(teacher), _checked(student)
         config = StageConfig.from_any(stage_config)
@@ -207,7 +209,7 @@ class ProgressiveDistillation:
         if config.start_from_teacher and _is_exact(teacher.network):
             student.network.update(parameters_of(teacher.network))
         source = self._source(teacher, student, config)
-        rate, kept = config.learning_rate or self.training.learning_rate, config.progress.recall()
+        rate, kept = config.learning_rate or self.training.learning_rate, _kept(config)
         rate = kept.rate if kept else rate
         start = parameters_of(student.network)
         for attempts_left in reversed(range(_DIVERGENCE_RETRIES + 1)):
@@ -218,12 +220,13 @@ class ProgressiveDistillation:
                 student.network.update(start)
                 if not attempts_left:
                     raise TrainingError(
-                        f"stage {config.stage_number} ({teacher.steps} to {student.steps} steps): {error}, at learning "
-                        f"rates down to {rate:g}. Lower training.learning_rate, or check the teacher's samples."
+                        f"stage {config.stage_number} ({teacher.steps} to {student.steps} steps): "
+                        f"{error}, at learning rates down to {rate:g}. Lower "
+                        "training.learning_rate, or check the teacher's samples."
                     ) from error
                 # Back to the last good checkpoint, or to the start, at a lower rate: a bounded
                 # number of times.
-                kept, rate = config.progress.recall(), rate / 4
+                kept, rate = _kept(config), rate / 4
                 logger.warning(
                     "stage %d: %s; going on at learning rate %g", config.stage_number, error, rate
                 )
@@ -275,8 +278,8 @@ class ProgressiveDistillation:
                 report = StepReport(
                     step=step,
                     total_steps=iterations,
-                    loss=float(loss.item()),
-                    gradient_norm=float(norm.item()),
+                    loss=float(loss),
+                    gradient_norm=float(norm),
                     learning_rate=trainer.learning_rate,
                     images_per_second=counted / max(monotonic() - since, 1e-9),
                 )
@@ -286,7 +289,10 @@ class ProgressiveDistillation:
                 if self.on_step is not None:
                     self.on_step(report, trainer)
             if self.between_steps is not None:
-                self.between_steps(partial(_save, config, trainer, pool, step, rate))
+                keeper = config.progress
+                self.between_steps(
+                    partial(_save, keeper, trainer, pool, step, rate) if keeper else None
+                )
         trainer.keep_average()
 
     def _source(
@@ -340,18 +346,25 @@ def uniform_subset(teacher: DiffusionModel, steps: int) -> Grid:
     return teacher.grid.subset(teacher.grid.nearest_indices(wanted), "uniform")
 
 
+def _kept(config: StageConfig) -> TrainingProgress | None:
+    """Return the stage's unfinished training as it was kept last."""
+    return config.progress.recall() if config.progress else None
+
+
 def _is_exact(network: nn.Module) -> bool:
     """Return whether all weights are float32.
 
     Those of a narrower or quantised teacher are no master weights.
     """
-    return all(value.dtype == mx.float32 for _, value in tree_flatten(network.parameters()))
+    return all(
+        value.dtype == mx.float32 for value in dict(tree_flatten(network.parameters())).values()
+    )
 
 
 def _checked(model: nn.Module) -> DiffusionModel:
     if not isinstance(model, DiffusionModel):
         raise ConfigError(
-            f"the model is a {type(model).__name__}; wanted a DiffusionModel, which carries its schedule and grid "
-            "(engine.models.loading.load_model makes one from a folder)."
+            f"the model is a {type(model).__name__}; wanted a DiffusionModel, which carries its "
+            "schedule and grid (engine.models.loading.load_model makes one from a folder)."
         )
     return model

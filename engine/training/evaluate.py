@@ -54,13 +54,14 @@ def sample_teacher(
     batch_size: int,
     on_progress: OnProgress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the teacher's samples from a set's noise and from its fresh noise, both (n, H, W,
-    C).
-    """
+    """Return the samples (n, H, W, C) from a set's noise, and those from its fresh noise."""
     count, labels = len(noise_set.noise), noise_set.labels
 
     def from_noise(noise: np.ndarray, done_before: int) -> np.ndarray:
-        report = on_progress and (lambda done, _: on_progress(done_before + done, 2 * count))
+        def report(done: int, _: int) -> None:
+            if on_progress is not None:
+                on_progress(done_before + done, 2 * count)
+
         return sample_all(teacher, noise, labels, batch_size=batch_size, on_progress=report)
 
     return from_noise(noise_set.noise, 0), from_noise(noise_set.other_noise, count)
@@ -82,6 +83,7 @@ class Evaluator:
     other_samples: np.ndarray  # (n, H, W, C), fresh noise under the same conditions
     scorer: QualityScorer
     looks: Counter[str]
+    on_batch: OnProgress | None = None  # called where nobody else asks for progress
 
     @classmethod
     def against(
@@ -118,6 +120,7 @@ class Evaluator:
         batch_size: int,
         resamples: int,
         looks: Counter[str] | None = None,
+        on_batch: OnProgress | None = None,
     ) -> "Evaluator":
         """Return an evaluator over teacher samples made before."""
         count = len(teacher_samples)
@@ -129,11 +132,12 @@ class Evaluator:
             resamples=resamples,
         )
         looks = Counter() if looks is None else looks
-        return cls(noise_set, batch_size, teacher_samples, other_samples, scorer, looks)
+        return cls(noise_set, batch_size, teacher_samples, other_samples, scorer, looks, on_batch)
 
     def components_for(self, scored_count: int) -> Components:
-        """Return principal directions of this set's teacher samples, for a set of `scored_count`
-        that is scored later.
+        """Return principal directions of this set's teacher samples.
+
+        They are for a set of `scored_count` that is scored later.
         """
         both = np.concatenate([self.teacher_samples, self.other_samples])
         return Components.fit(to_unit_range(both), scored_count)
@@ -153,7 +157,7 @@ class Evaluator:
             batch_size=self.batch_size,
             grid=grid,
             solver=solver,
-            on_progress=on_progress,
+            on_progress=on_progress or self.on_batch,
         )
 
     def quality_of(
@@ -186,8 +190,9 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall-clock time and peak memory of sampling one batch, original against optimised,
-    alternating in one process.
+    """Wall-clock time and peak memory of sampling one batch, original against optimised.
+
+    Measured alternating in one process.
     """
 
     original_seconds: float
@@ -219,8 +224,9 @@ def measure_cost(
     batch_size: int,
     repeats: int,
 ) -> Cost:
-    """Return the cost of sampling one batch with each, warm, the median of `repeats` alternating
-    measurements.
+    """Return the cost of sampling one batch with each.
+
+    Warm, the median of `repeats` alternating measurements.
     """
     count = min(batch_size, len(noise_set.noise))
     noise = mx.array(noise_set.noise[:count])

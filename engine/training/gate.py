@@ -53,9 +53,7 @@ def rungs(
 
 
 def smaller_reduction(input_steps: int, output_steps: int) -> int | None:
-    """Return the step count half-way (in ratio) between two counts, or None if there is none
-    between them.
-    """
+    """Return the step count half-way (in ratio) between two counts, None if none lies between."""
     middle = round(math.sqrt(input_steps * output_steps))
     return middle if output_steps < middle < input_steps else None
 
@@ -103,7 +101,8 @@ def judge(
             early,
             quality,
             False,
-            f"lower bound {quality.lower_bound:.4f} of score {quality.score:.4f} is below {threshold:g}",
+            f"lower bound {quality.lower_bound:.4f} of score "
+            f"{quality.score:.4f} is below {threshold:g}",
         )
     return Verdict(
         early, quality, True, f"lower bound {quality.lower_bound:.4f} reaches {threshold:g}"

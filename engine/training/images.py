@@ -18,10 +18,10 @@ MOST_SKIPPED = 0.1  # share of undecodable files above which a folder is refused
 def load_images(
     source: str, shape: tuple[int, int, int], class_count: int | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return images (n, H, W, C) float32 in [-1, 1] of the model's `shape`, and labels (n,) if it
-    has classes.
+    """Return images (n, H, W, C) of the model's `shape`, and labels (n,) if it has classes.
 
-    Images are cropped to the shape's ratio at their centre and resized. Raises DataError.
+    Images are float32 in [-1, 1], cropped to the shape's ratio at their centre and resized. Raises
+    DataError.
     """
     if source == "bundled:digits":
         images, labels = (part[:TRAINING_COUNT] for part in load_digits())
@@ -39,8 +39,9 @@ def load_images(
     classes = sorted({path.parent for path in files}) if class_count is not None else []
     if class_count is not None and len(classes) != class_count:
         raise DataError(
-            f"data.images: {folder} has images in {len(classes)} subfolders; the model has {class_count} classes, so "
-            f"wanted {class_count} subfolders, in the order of the labels."
+            f"data.images: {folder} has images in {len(classes)} subfolders; "
+            f"the model has {class_count} classes, so wanted {class_count} subfolders, "
+            "in the order of the labels."
         )
     arrays, labels, skipped = [], [], []
     for path in files:
@@ -52,8 +53,8 @@ def load_images(
         labels.append(classes.index(path.parent) if classes else 0)
     if len(skipped) > MOST_SKIPPED * len(files):
         raise DataError(
-            f"data.images: {len(skipped)} of {len(files)} images in {folder} cannot be decoded, the first "
-            f"{skipped[0].name}; repair or remove them."
+            f"data.images: {len(skipped)} of {len(files)} images in {folder} cannot be decoded, "
+            f"the first {skipped[0].name}; repair or remove them."
         )
     return np.stack(arrays), np.array(labels, np.int32) if classes else None
 

@@ -30,8 +30,9 @@ class Purpose(IntEnum):
 
 
 def generator(purpose: Purpose, *parts: int) -> np.random.Generator:
-    """Return the random generator of a purpose and the whole numbers that narrow it down (seed,
-    stage, step...).
+    """Return the random generator of a purpose and the whole numbers that narrow it down.
+
+    Such as seed, stage and step.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(purpose), *parts])))
 
@@ -58,8 +59,9 @@ def condition_of(labels: np.ndarray | None) -> Condition:
 
 @dataclass(frozen=True)
 class NoiseSet:
-    """Starting noise, fresh noise and conditions for one purpose, the same for every model that is
-    compared.
+    """Starting noise, fresh noise and conditions for one purpose.
+
+    The same for every model that is compared.
     """
 
     name: str

@@ -41,8 +41,9 @@ class Components:
 
     @classmethod
     def fit(cls, samples: np.ndarray, scored_count: int) -> "Components":
-        """Fit on `samples` (n, H, W, C), keeping k = min(dimension, n/10 of the smaller set)
-        directions.
+        """Return the first k principal directions of `samples` (n, H, W, C).
+
+        k = min(dimension, n/10 of the smaller set).
         """
         flat = samples.reshape(len(samples), -1).astype(np.float64)
         mean = flat.mean(0)
@@ -93,8 +94,9 @@ class QualityScorer:
         self._teacher = components.project(teacher)
 
     def score(self, student: np.ndarray) -> Quality:
-        """Return the quality of `student` (n, H, W, C) in [0, 1], from the same noise and
-        conditions as the teacher.
+        """Return the quality of `student` (n, H, W, C), pixels in [0, 1].
+
+        It was sampled from the same noise and conditions as the teacher.
         """
         if student.shape[0] != self.count:
             raise ValueError(f"{student.shape[0]} samples to score against {self.count}")
@@ -167,9 +169,7 @@ class QualityScorer:
         )
 
     def _distribution_on(self, projected: np.ndarray, chosen: np.ndarray) -> float:
-        """Return D before clipping, student, teacher and reference restricted to the same
-        samples.
-        """
+        """Return D before clipping; student, teacher and reference keep the same samples."""
         reference, teacher = self._reference[chosen], self._teacher[chosen]
         floor = squared_frechet(teacher, reference)
         excess = max(0.0, squared_frechet(projected[chosen], reference) - floor)
@@ -177,11 +177,10 @@ class QualityScorer:
 
 
 def laplacian_bands(images: np.ndarray) -> list[np.ndarray]:
-    """Return the details lost by each halving, finest first, then the residual at 2x2 (or as small
-    as it gets).
+    """Return the details lost by each halving, finest first, then the residual.
 
-    A Laplacian pyramid by 2x2 means and nearest upsampling; odd sides are edge-replicated. `images`
-    is (n, H, W, C).
+    A Laplacian pyramid by 2x2 means and nearest upsampling, down to 2x2 or as small as it gets; odd
+    sides are edge-replicated. `images` is (n, H, W, C).
     """
     bands, current = [], images.astype(np.float64)
     while min(current.shape[1:3]) > 2:
@@ -196,8 +195,9 @@ def laplacian_bands(images: np.ndarray) -> list[np.ndarray]:
 
 
 def squared_frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the squared Frechet distance of two Gaussians fitted to rows (Dowson & Landau 1982),
-    float64.
+    """Return the squared Frechet distance of two Gaussians fitted to rows, float64.
+
+    Dowson & Landau 1982.
     """
     cov_a, cov_b = np.atleast_2d(np.cov(a.T)), np.atleast_2d(np.cov(b.T))
     values, vectors = np.linalg.eigh(cov_a)
@@ -223,11 +223,10 @@ def blurred(images: np.ndarray, sigma_pixels: float) -> np.ndarray:
         pad = [(0, 0)] * 4
         pad[axis] = (radius, radius)
         padded = np.pad(out, pad, mode="edge")
-        size = out.shape[axis]
-        out = sum(
-            weight * np.take(padded, np.arange(size) + k, axis=axis)
-            for k, weight in enumerate(kernel)
-        )  # pyright: ignore[reportAssignmentType]
+        positions = np.arange(out.shape[axis])
+        out = np.zeros_like(out)
+        for k, weight in enumerate(kernel):
+            out += weight * np.take(padded, positions + k, axis=axis)
     return out
 
 

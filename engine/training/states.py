@@ -45,9 +45,7 @@ class StatePool:
     labels: np.ndarray | None  # (K, P)
 
     def batch(self, size: int, rng: np.random.Generator) -> Batch:
-        """Return `size` states, every point of the grid as often as any other (give or take
-        one).
-        """
+        """Return `size` states, every point of the grid as often as any other, give or take one."""
         points, places = self.z.shape[:2]
         # A random start, so that where size does not divide evenly no point is favoured for long.
         point = (np.arange(size) + rng.integers(points)) % points
@@ -73,13 +71,13 @@ def rollout_source(
     seed: tuple[int, ...],
     batch_size: int,
 ) -> PoolSource:
-    """Return a source that rolls `student` from the noise of `trajectories` and lets `teacher` step
-    on from its states.
+    """Return a source of states that `student` reaches, from which `teacher` steps on.
 
-    The student's weights at the time of the call are used, and nothing is learned through the
-    rollout. The target is the teacher's own landing from the state that the student reached, not
-    the teacher's cached path: aiming every state back at that path asks each step to undo all drift
-    before it, which runs away (docs/method.md has the figures).
+    The student rolls from the noise of `trajectories`. Its weights at the time of the call are
+    used, and nothing is learned through the rollout. The target is the teacher's own landing
+    from the state that the student reached, not the teacher's cached path: aiming every state back
+    at that path asks each step to undo all drift before it, which runs away (docs/method.md has the
+    figures).
     """
     grid = student.grid
     indices = [*teacher.grid.indices_of(grid), teacher.grid.steps]
@@ -113,10 +111,10 @@ def rollout_source(
 def trajectory_source(
     trajectories: Trajectories, *, states: int, seed: tuple[int, ...]
 ) -> PoolSource:
-    """Return a source of the teacher's own states along its cached paths, with the targets that the
-    cache implies.
+    """Return a source of the teacher's own states along its cached paths.
 
-    `trajectories` are the teacher's on the student's grid. Costs no network evaluation at all.
+    The cache implies the targets. `trajectories` are the teacher's on the student's grid. Costs no
+    network evaluation at all.
     """
     points = trajectories.grid.steps
     paths = min(trajectories.count, max(1, -(-states // points)))
@@ -143,12 +141,11 @@ def data_source(
     seed: tuple[int, ...],
     batch_size: int,
 ) -> PoolSource:
-    """Return a source that noises `images` (n, H, W, C) to the points of `grid` and lets `teacher`
-    step on from there.
+    """Return a source of `images` (n, H, W, C) noised to the points of `grid`.
 
-    The target is the convex mean of the teacher's predictions between two points
-    (`target_weights`), in float32. `grid` must be a subset of the teacher's; the teacher steps by
-    DDIM.
+    `teacher` steps on from there. The target is the convex mean of its predictions between two
+    points (`target_weights`), in float32. `grid` must be a subset of the teacher's; the teacher
+    steps by DDIM.
     """
     indices = [*teacher.grid.indices_of(grid), teacher.grid.steps]
     each = max(1, -(-states // grid.steps))
@@ -173,12 +170,11 @@ def data_source(
 
 
 def loss_weights(grid: Grid, kind: str, ceiling: float) -> np.ndarray:
-    """Return the weight of ``|x0 - target|**2`` at each point of `grid`, (K,) float32, at most
-    `ceiling`.
+    """Return the weight of ``|x0 - target|**2`` at each point of `grid`, (K,) float32.
 
-    truncated_snr is max(SNR, 1) and snr_plus_one is SNR + 1, the loss in v (Salimans & Ho 2022,
-    section 4); landing measures the error where the step lands. Plain SNR vanishes at the first
-    point and is not offered.
+    At most `ceiling`. truncated_snr is max(SNR, 1) and snr_plus_one is SNR + 1, the loss in v
+    (Salimans & Ho 2022, section 4); landing measures the error where the step lands. Plain SNR
+    vanishes at the first point and is not offered.
     """
     alphas, sigmas = np.asarray(grid.alphas), np.asarray(grid.sigmas)
     snr = (alphas[:-1] / np.maximum(sigmas[:-1], 1e-6)) ** 2
@@ -196,9 +192,7 @@ def loss_weights(grid: Grid, kind: str, ceiling: float) -> np.ndarray:
 def _teacher_target(
     teacher: DiffusionModel, z: np.ndarray, start: int, stop: int, condition: dict[str, mx.array]
 ) -> np.ndarray:
-    """Return the x0 that lands one step from teacher point `start` on where its steps to `stop`
-    land.
-    """
+    """Return the x0 by which one step from point `start` lands where the steps to `stop` land."""
     grid = teacher.grid
     weights = target_weights(grid.kappas[start : stop + 1])
     denoise = teacher.denoise_at(grid, "ddim", condition)

@@ -111,7 +111,7 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """The rate of the last step taken."""
-        return float(self._optimizer.learning_rate.item())
+        return float(self._optimizer.learning_rate)
 
     def keep_average(self) -> None:
         """Put the moving average of the weights into the student; the last step of a stage."""
@@ -120,9 +120,7 @@ class Trainer:
             mx.eval(self._network.parameters())
 
     def averaged_student(self) -> DiffusionModel:
-        """Return a model over the averaged weights as they stand, for a look while training goes
-        on.
-        """
+        """Return a model over the averaged weights as they stand, for a look during training."""
         network = self._average if self.settings.ema_decay > 0 else self._network
         model = self.student.with_grid(self.student.grid)
         model.network = network

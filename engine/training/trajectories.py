@@ -81,8 +81,9 @@ def record_trajectories(
 
 
 def _effective_x0(states: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return the x0 that lands each state on the next, (N, K, H, W, C) float32, computed in
-    float64.
+    """Return the x0 that lands each state on the next, (N, K, H, W, C) float32.
+
+    Computed in float64.
     """
     out = np.empty((len(states), grid.steps, *states.shape[2:]), np.float32)
     for i in range(grid.steps):

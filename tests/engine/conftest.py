@@ -1,4 +1,4 @@
-"""What the engine's tests share: tiny models with random weights, a teacher in closed form, eager MLX."""
+"""What the engine's tests share: tiny random models, a teacher in closed form, eager MLX."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,10 +34,16 @@ def linear_schedule() -> NoiseSchedule:
 
 @pytest.fixture(scope="session")
 def make_model(linear_schedule: NoiseSchedule) -> Callable[..., DiffusionModel]:
-    """Build a tiny UNet with random weights as a DiffusionModel; the same arguments give the same one."""
+    """Build a tiny UNet with random weights; the same arguments give the same one."""
 
     def make(
-        *, steps: int = 16, class_count: int | None = 3, size: int = 4, channels: int = 8, seed: int = 0, **changes: Any
+        *,
+        steps: int = 16,
+        class_count: int | None = 3,
+        size: int = 4,
+        channels: int = 8,
+        seed: int = 0,
+        **changes: Any,
     ) -> DiffusionModel:
         config = {
             "sample_size": size,
@@ -53,7 +59,11 @@ def make_model(linear_schedule: NoiseSchedule) -> Callable[..., DiffusionModel]:
         mx.random.seed(seed)
         network = UNet2DModel(UNet2DConfig.from_dict(config, source="test"))
         schedule = changes.pop("schedule", linear_schedule)
-        settings = {"prediction_type": "v_prediction", "sample_shape": (size, size, 1), "class_count": class_count}
+        settings = {
+            "prediction_type": "v_prediction",
+            "sample_shape": (size, size, 1),
+            "class_count": class_count,
+        }
         grid = changes.pop("grid", None) or spaced_grid(schedule, "trailing", steps)
         return DiffusionModel(network, schedule, grid, **(settings | changes))
 
@@ -61,7 +71,7 @@ def make_model(linear_schedule: NoiseSchedule) -> Callable[..., DiffusionModel]:
 
 
 class GaussianNetwork(nn.Module):
-    """The exact prediction for data that is Gaussian, N(MEAN, SPREAD**2) in every pixel, times a trainable `gain`.
+    """The exact prediction for Gaussian data, N(MEAN, SPREAD**2) in every pixel, times a `gain`.
 
     With gain 1 its probability flow is known in closed form: z keeps its quantile.
     """
@@ -74,7 +84,8 @@ class GaussianNetwork(nn.Module):
     def __call__(self, z: mx.array, t: mx.array, condition: dict[str, mx.array]) -> mx.array:
         """Return the prediction of the kind asked for at z (B, H, W, C) and t (B,)."""
         alpha, sigma = (
-            mx.array(level.astype(np.float32)).reshape(-1, 1, 1, 1) for level in self._table.levels(np.array(t))
+            mx.array(level.astype(np.float32)).reshape(-1, 1, 1, 1)
+            for level in self._table.levels(np.array(t))
         )
         gain = SPREAD**2 * alpha / (alpha**2 * SPREAD**2 + sigma**2)
         x0 = MEAN + gain * (z - alpha * MEAN)
@@ -88,7 +99,12 @@ def gaussian_model(linear_schedule: NoiseSchedule) -> Callable[..., DiffusionMod
     """Build a teacher that knows its data in closed form: fast, and with paths that bend."""
 
     def make(
-        *, steps: int = 32, size: int = 4, schedule: NoiseSchedule = linear_schedule, grid: Grid | None = None, **changes: Any
+        *,
+        steps: int = 32,
+        size: int = 4,
+        schedule: NoiseSchedule = linear_schedule,
+        grid: Grid | None = None,
+        **changes: Any,
     ) -> DiffusionModel:
         kind = changes.pop("prediction_type", "v_prediction")
         grid = grid or spaced_grid(schedule, "trailing", steps)
@@ -107,4 +123,6 @@ def gaussian_model(linear_schedule: NoiseSchedule) -> Callable[..., DiffusionMod
 @pytest.fixture(scope="session")
 def unit_normal() -> Callable[..., np.ndarray]:
     """Draw float32 noise of a shape from a seed."""
-    return lambda *shape, seed=0: np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    return lambda *shape, seed=0: np.random.default_rng(seed).standard_normal(
+        shape, dtype=np.float32
+    )

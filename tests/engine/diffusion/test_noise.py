@@ -22,7 +22,9 @@ def schedule_of(kind: str) -> NoiseSchedule:
     return NoiseSchedule.from_betas(betas(kind, 1000, 1e-4, 0.02))
 
 
-def falling_levels(rng: np.random.Generator, count: int, *, ends_clean: bool) -> tuple[np.ndarray, np.ndarray]:
+def falling_levels(
+    rng: np.random.Generator, count: int, *, ends_clean: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Return any levels: kappa rises by any steps, from any first value."""
     kappa = np.cumsum(rng.lognormal(0, 2, count)) * rng.lognormal(-4, 2)
     alpha = kappa / np.sqrt(1 + kappa**2)
@@ -49,7 +51,9 @@ def test_every_beta_schedule_only_ever_adds_noise(kind: str) -> None:
 
 
 def test_the_linear_table_is_the_one_of_diffusers(reference: dict[str, np.ndarray]) -> None:
-    np.testing.assert_allclose(schedule_of("linear").alphas_cumprod, reference["noclip.schedule.alphas_cumprod"], rtol=2e-6)
+    np.testing.assert_allclose(
+        schedule_of("linear").alphas_cumprod, reference["noclip.schedule.alphas_cumprod"], rtol=2e-6
+    )
 
 
 def test_an_unknown_beta_schedule_is_named() -> None:
@@ -75,7 +79,9 @@ def test_zero_terminal_snr_ends_at_pure_noise_and_keeps_the_first_level() -> Non
 
 def test_rescaling_twice_changes_nothing_more() -> None:
     once = schedule_of("linear").rescaled_to_zero_terminal_snr()
-    np.testing.assert_allclose(once.rescaled_to_zero_terminal_snr().alphas_cumprod, once.alphas_cumprod, atol=1e-15)
+    np.testing.assert_allclose(
+        once.rescaled_to_zero_terminal_snr().alphas_cumprod, once.alphas_cumprod, atol=1e-15
+    )
 
 
 def test_sampling_ends_at_no_noise_or_at_the_first_level() -> None:
@@ -85,7 +91,9 @@ def test_sampling_ends_at_no_noise_or_at_the_first_level() -> None:
     assert schedule.final_alpha_cumprod == first
     assert schedule.ending_at("one").final_alpha_cumprod == 1.0
     assert NoiseSchedule.from_betas(values).ending_at("first").final_alpha_cumprod == first
-    assert schedule.rescaled_to_zero_terminal_snr().final_alpha_cumprod == pytest.approx(first, rel=1e-12)
+    assert schedule.rescaled_to_zero_terminal_snr().final_alpha_cumprod == pytest.approx(
+        first, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind", PREDICTION_TYPES)
@@ -105,7 +113,9 @@ def test_a_prediction_and_its_estimate_are_inverse_to_each_other(kind: str) -> N
 def test_both_estimates_add_up_to_the_state(kind: str) -> None:
     """Whatever the network says, alpha x0 + sigma eps is z: a step of no length moves nothing."""
     rng = np.random.default_rng(1)
-    prediction, z = (mx.array(rng.standard_normal((4, 2, 2, 3), dtype=np.float32)) for _ in range(2))
+    prediction, z = (
+        mx.array(rng.standard_normal((4, 2, 2, 3), dtype=np.float32)) for _ in range(2)
+    )
     x0, eps = x0_and_eps(prediction, z, 0.6, 0.8, kind)  # pyright: ignore[reportArgumentType]
     np.testing.assert_allclose(ddim_step(x0, eps, 0.6, 0.8), z, atol=1e-6)
 
@@ -121,7 +131,9 @@ def test_estimates_are_finite_where_one_of_signal_and_noise_is_gone(kind: str) -
 def test_estimates_are_float32_whatever_the_network_computes_in() -> None:
     half = mx.ones((1, 2, 2, 1)).astype(mx.bfloat16)
     for kind in PREDICTION_TYPES:
-        assert all(estimate.dtype == mx.float32 for estimate in x0_and_eps(half, half, 0.6, 0.8, kind))
+        assert all(
+            estimate.dtype == mx.float32 for estimate in x0_and_eps(half, half, 0.6, 0.8, kind)
+        )
 
 
 @pytest.mark.parametrize("ends_clean", [False, True])
@@ -139,8 +151,10 @@ def test_target_weights_are_convex(steps: int, ends_clean: bool) -> None:
 
 @pytest.mark.parametrize("ends_clean", [False, True])
 @pytest.mark.parametrize("steps", [1, 2, 5, 12])
-def test_the_convex_mean_lands_one_step_where_many_teacher_steps_land(steps: int, ends_clean: bool) -> None:
-    """Salimans & Ho 2022 on any grid and ratio: predictions are arbitrary here, so it is the algebra that holds."""
+def test_the_convex_mean_lands_one_step_where_many_teacher_steps_land(
+    steps: int, ends_clean: bool
+) -> None:
+    """Salimans & Ho 2022 on any grid and ratio; predictions are arbitrary, the algebra holds."""
     rng = np.random.default_rng(10 + steps)
     for _ in range(20):
         alpha, sigma = falling_levels(rng, steps + 1, ends_clean=ends_clean)
@@ -159,7 +173,9 @@ def test_a_clean_end_is_the_limit_of_ever_less_noise() -> None:
     kappas = np.array([0.5, 1.0, 3.0])
     for last in (1e3, 1e6, 1e12):
         almost = target_weights(np.append(kappas, last))
-        np.testing.assert_allclose(almost, target_weights(np.append(kappas, np.inf)), atol=3 / last * 1.01)
+        np.testing.assert_allclose(
+            almost, target_weights(np.append(kappas, np.inf)), atol=3 / last * 1.01
+        )
 
 
 def test_a_step_of_no_length_has_weights_too() -> None:
@@ -172,7 +188,9 @@ def test_landing_x0_is_the_inverse_of_a_ddim_step(alpha: float, alpha_next: floa
     x0, eps = (mx.array(rng.standard_normal((2, 2, 2, 1), dtype=np.float32)) for _ in range(2))
     sigma, sigma_next = ((1 - value**2) ** 0.5 for value in (alpha, alpha_next))
     z, z_next = alpha * x0 + sigma * eps, ddim_step(x0, eps, alpha_next, sigma_next)
-    np.testing.assert_allclose(landing_x0(z, z_next, alpha, sigma, alpha_next, sigma_next), x0, atol=1e-5)
+    np.testing.assert_allclose(
+        landing_x0(z, z_next, alpha, sigma, alpha_next, sigma_next), x0, atol=1e-5
+    )
 
 
 def test_the_landing_weight_measures_the_error_where_the_step_lands() -> None:

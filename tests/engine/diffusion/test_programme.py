@@ -1,7 +1,7 @@
 """The dynamic programme is exact: it finds what trying every path finds."""
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ from engine.training.trajectories import record_trajectories
 
 
 def price(costs: np.ndarray, path: list[int], gamma: float) -> float:
-    """Return the cost of a path as V_k defines it: a step with k steps left after it weighs gamma**position."""
+    """Return the cost of a path as V_k defines it: its n-th step weighs gamma**n."""
     levels = [*path, costs.shape[0]]
-    return sum(gamma**place * costs[i, j] for place, (i, j) in enumerate(zip(levels, levels[1:], strict=False)))
+    return sum(gamma**place * costs[i, j] for place, (i, j) in enumerate(pairwise(levels)))
 
 
 def random_costs(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_all_points_leave_no_choice() -> None:
 
 
 def test_a_large_gamma_makes_later_errors_dear_and_so_moves_points_there() -> None:
-    """With equal curvature everywhere, gamma > 1 shortens the late steps and gamma < 1 the early ones."""
+    """Where all points are alike, gamma > 1 shortens late steps and gamma < 1 early ones."""
     count = 12
     i, j = np.arange(count)[:, None], np.arange(count + 1)[None, :]
     costs = np.where(j > i, (j - i).astype(float) ** 2, np.inf)
@@ -90,7 +90,10 @@ def test_one_fine_step_costs_nothing_and_longer_ones_more(
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("cost", COSTS)
 def test_a_last_step_of_no_length_costs_nothing(
-    cost: str, gaussian_model: Callable[..., DiffusionModel], unit_normal: Callable, linear_schedule: NoiseSchedule
+    cost: str,
+    gaussian_model: Callable[..., DiffusionModel],
+    unit_normal: Callable,
+    linear_schedule: NoiseSchedule,
 ) -> None:
     """Leading timesteps end at 0, and set_alpha_to_one: false ends sampling at that very level."""
     from engine.diffusion.grid import spaced_grid

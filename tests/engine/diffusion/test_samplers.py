@@ -1,4 +1,4 @@
-"""Samplers against diffusers' trajectories with a true network, and against solutions known in closed form."""
+"""Samplers against diffusers' trajectories with a network, and against closed forms without."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,9 @@ def states_of(reference: dict[str, np.ndarray]) -> Callable[..., np.ndarray]:
     def sample(model: DiffusionModel, grid: Grid, solver: Solver = "ddim") -> np.ndarray:
         noise = mx.array(reference["noise"].transpose(0, 2, 3, 1))
         states = [np.array(noise) * grid.start_scale]
-        model.sample(noise, grid=grid, solver=solver, on_step=lambda i, z, x0: states.append(np.array(z)))
+        model.sample(
+            noise, grid=grid, solver=solver, on_step=lambda i, z, x0: states.append(np.array(z))
+        )
         return np.stack(states).transpose(0, 1, 4, 2, 3)
 
     return sample
@@ -59,8 +61,8 @@ def test_each_clipped_ddim_step_is_that_of_diffusers(
 ) -> None:
     """Held step by step: a clipped path of a random network is chaotic.
 
-    Over 50 such steps diffusers in float32 and its own reference end 0.23 apart, and 4 trailing ones amplify the
-    rounding of a forward fifty times.
+    Over 50 such steps diffusers in float32 and its own reference end 0.23 apart, and 4 trailing
+    ones amplify the rounding of a forward fifty times.
     """
     model = load_model(ddpm_cifar, steps=4, spacing=spacing).model  # clip_sample: true
     states = reference[f"clip.ddim.{spacing}.4.x"]
@@ -68,7 +70,9 @@ def test_each_clipped_ddim_step_is_that_of_diffusers(
     for i in range(4):
         x0, eps = denoise(mx.array(states[i].transpose(0, 2, 3, 1)), i)
         found = np.array(ddim_step(x0, eps, model.grid.alphas[i + 1], model.grid.sigmas[i + 1]))
-        assert relative_to_largest(found.transpose(0, 3, 1, 2), states[i + 1]) < TRAJECTORY_TOLERANCE
+        assert (
+            relative_to_largest(found.transpose(0, 3, 1, 2), states[i + 1]) < TRAJECTORY_TOLERANCE
+        )
         assert float(mx.abs(x0).max()) <= 1
 
 
@@ -165,7 +169,10 @@ class Gaussian:
         def width(i: int) -> float:
             return (grid.alphas[i] ** 2 * self.spread**2 + grid.sigmas[i] ** 2) ** 0.5
 
-        return np.array(z - grid.alphas[0] * self.mean) * width(-1) / width(0) + grid.alphas[-1] * self.mean
+        return (
+            np.array(z - grid.alphas[0] * self.mean) * width(-1) / width(0)
+            + grid.alphas[-1] * self.mean
+        )
 
 
 def even_in_log_snr(steps: int, start: float = -2.0, end: float = 2.0) -> Grid:
@@ -196,7 +203,9 @@ def test_many_steps_reach_the_exact_sample(solver: Solver, linear_schedule: Nois
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_a_constant_prediction_needs_one_step_only(solver: Solver, linear_schedule: NoiseSchedule) -> None:
+def test_a_constant_prediction_needs_one_step_only(
+    solver: Solver, linear_schedule: NoiseSchedule
+) -> None:
     """All solvers are exact where the x0 estimate is constant: splitting steps changes nothing."""
     x0 = mx.array(np.random.default_rng(0).standard_normal((2, 2, 2, 1), dtype=np.float32))
     noise = mx.array(np.random.default_rng(1).standard_normal((2, 2, 2, 1), dtype=np.float32))
@@ -217,7 +226,9 @@ def test_euler_and_ddim_are_one_step_in_two_coordinates(linear_schedule: NoiseSc
     teacher, noise = Gaussian(), mx.array([[[[1.7], [-0.9]]]])
     grid = spaced_grid(linear_schedule, "trailing", 7)
     np.testing.assert_allclose(
-        euler(teacher.denoise_on(grid), noise, grid), ddim(teacher.denoise_on(grid), noise, grid), atol=1e-5
+        euler(teacher.denoise_on(grid), noise, grid),
+        ddim(teacher.denoise_on(grid), noise, grid),
+        atol=1e-5,
     )
 
 
@@ -227,7 +238,8 @@ def test_dpm_solver_in_two_steps_or_fewer_is_ddim(linear_schedule: NoiseSchedule
     for steps in (1, 2):
         grid = spaced_grid(linear_schedule, "trailing", steps)
         np.testing.assert_array_equal(
-            dpmpp_2m(teacher.denoise_on(grid), noise, grid), ddim(teacher.denoise_on(grid), noise, grid)
+            dpmpp_2m(teacher.denoise_on(grid), noise, grid),
+            ddim(teacher.denoise_on(grid), noise, grid),
         )
 
 
@@ -235,9 +247,13 @@ def test_dpm_solver_in_two_steps_or_fewer_is_ddim(linear_schedule: NoiseSchedule
 @pytest.mark.parametrize("steps", [1, 3, 200])
 @pytest.mark.parametrize("kind", ["sample", "v_prediction"])
 def test_every_solver_starts_from_pure_noise(
-    kind: str, steps: int, solver: Solver, gaussian_model: Callable[..., DiffusionModel], linear_schedule: NoiseSchedule
+    kind: str,
+    steps: int,
+    solver: Solver,
+    gaussian_model: Callable[..., DiffusionModel],
+    linear_schedule: NoiseSchedule,
 ) -> None:
-    """With zero terminal SNR the first level has no signal at all: log-SNR and sigma/alpha are infinite there."""
+    """With zero terminal SNR log-SNR and sigma/alpha are infinite at the first level."""
     schedule = linear_schedule.rescaled_to_zero_terminal_snr()
     model = gaussian_model(schedule=schedule, steps=steps, prediction_type=kind, solver=solver)
     assert model.grid.alphas[0] == 0
@@ -245,7 +261,9 @@ def test_every_solver_starts_from_pure_noise(
     assert np.isfinite(found).all()
     if steps == 200:
         teacher = Gaussian()
-        np.testing.assert_allclose(found, teacher.exact(mx.array([[[[1.7], [-0.9]]]]), model.grid), atol=0.03)
+        np.testing.assert_allclose(
+            found, teacher.exact(mx.array([[[[1.7], [-0.9]]]]), model.grid), atol=0.03
+        )
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -253,7 +271,10 @@ def test_every_step_is_told_in_order_with_its_state_and_estimate(solver: Solver)
     teacher, noise, grid = Gaussian(), mx.array([[[[1.7], [-0.9]]]]), even_in_log_snr(5)
     seen: list[tuple[int, np.ndarray, np.ndarray]] = []
     end = SAMPLERS[solver](
-        teacher.denoise_on(grid), noise, grid, lambda i, z, x0: seen.append((i, np.array(z), np.array(x0)))
+        teacher.denoise_on(grid),
+        noise,
+        grid,
+        lambda i, z, x0: seen.append((i, np.array(z), np.array(x0))),
     )
     assert [i for i, _, _ in seen] == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(seen[-1][1], end)

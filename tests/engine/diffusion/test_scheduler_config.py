@@ -47,7 +47,12 @@ def test_each_class_brings_its_solver_spacing_and_clipping(
 
 
 def test_null_means_the_default() -> None:
-    assert read(prediction_type=None, beta_end=None, clip_sample=None, timestep_spacing=None).clip_range == 1.0
+    assert (
+        read(
+            prediction_type=None, beta_end=None, clip_sample=None, timestep_spacing=None
+        ).clip_range
+        == 1.0
+    )
 
 
 def test_dpm_solver_of_order_one_is_ddim() -> None:
@@ -90,7 +95,9 @@ def test_trained_betas_are_taken_as_they_are() -> None:
 
 
 def test_karras_sigmas_are_a_spacing() -> None:
-    assert read(_class_name="DPMSolverMultistepScheduler", use_karras_sigmas=True).spacing == "karras"
+    assert (
+        read(_class_name="DPMSolverMultistepScheduler", use_karras_sigmas=True).spacing == "karras"
+    )
 
 
 def test_zero_terminal_snr_is_rescaled_for_v_prediction() -> None:
@@ -167,6 +174,8 @@ def test_what_is_wrong_is_refused_with_file_and_key(config: dict[str, Any], key:
         ("EulerDiscreteScheduler", "timestep_type", "continuous"),
     ],
 )
-def test_keys_that_would_change_the_samples_are_refused(class_name: str, key: str, value: Any) -> None:
+def test_keys_that_would_change_the_samples_are_refused(
+    class_name: str, key: str, value: Any
+) -> None:
     with pytest.raises(CheckpointError, match=key):
         read(_class_name=class_name, **{key: value})

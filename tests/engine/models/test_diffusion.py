@@ -59,7 +59,10 @@ def test_a_student_of_a_frozen_narrow_teacher_is_wide_and_can_learn(
     assert not tree_flatten(teacher.network.trainable_parameters())
     student = teacher.student()
     assert {value.dtype for value in weights_of(student).values()} == {mx.float32}
-    assert dict(tree_flatten(student.network.trainable_parameters())).keys() == weights_of(student).keys()
+    assert (
+        dict(tree_flatten(student.network.trainable_parameters())).keys()
+        == weights_of(student).keys()
+    )
 
 
 @pytest.mark.usefixtures("eager")
@@ -70,19 +73,26 @@ def test_a_student_of_a_quantised_teacher_has_plain_weights(
     teacher = exact.frozen_as(mx.float32, bits=8)
     student = teacher.student()
     assert weights_of(student).keys() == weights_of(exact).keys()
-    z, t, condition = mx.array(unit_normal(3, 4, 4, 1)), mx.full((3,), 500.0), {"class_labels": mx.array([0, 1, 2])}
+    z, t, condition = (
+        mx.array(unit_normal(3, 4, 4, 1)),
+        mx.full((3,), 500.0),
+        {"class_labels": mx.array([0, 1, 2])},
+    )
     np.testing.assert_allclose(student(z, t, condition), teacher(z, t, condition), atol=1e-3)
 
 
 @pytest.mark.usefixtures("eager")
-def test_float32_without_bits_is_the_model_itself(make_model: Callable[..., DiffusionModel]) -> None:
+def test_float32_without_bits_is_the_model_itself(
+    make_model: Callable[..., DiffusionModel],
+) -> None:
     model = make_model()
     assert model.frozen_as(mx.float32) is model
 
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
-    ("dtype", "bits", "tolerance"), [(mx.bfloat16, None, 0.05), (mx.float32, 8, 0.02), (mx.bfloat16, 8, 0.05)]
+    ("dtype", "bits", "tolerance"),
+    [(mx.bfloat16, None, 0.05), (mx.float32, 8, 0.02), (mx.bfloat16, 8, 0.05)],
 )
 def test_a_frozen_form_predicts_nearly_the_same_in_float32(
     dtype: mx.Dtype,
@@ -93,11 +103,17 @@ def test_a_frozen_form_predicts_nearly_the_same_in_float32(
 ) -> None:
     exact = make_model(channels=32)
     narrow = exact.frozen_as(dtype, bits)
-    z, t, condition = mx.array(unit_normal(6, 4, 4, 1)), mx.full((6,), 400.0), {"class_labels": mx.zeros(6, mx.int32)}
+    z, t, condition = (
+        mx.array(unit_normal(6, 4, 4, 1)),
+        mx.full((6,), 400.0),
+        {"class_labels": mx.zeros(6, mx.int32)},
+    )
     wanted, found = np.array(exact(z, t, condition)), np.array(narrow(z, t, condition))
     assert narrow(z, t, condition).dtype == mx.float32
     assert 0 < np.abs(found - wanted).max() < tolerance * np.abs(wanted).max()
-    quantised = [module for module in narrow.network.modules() if isinstance(module, nn.QuantizedLinear)]
+    quantised = [
+        module for module in narrow.network.modules() if isinstance(module, nn.QuantizedLinear)
+    ]
     assert bool(quantised) is (bits is not None)
 
 
@@ -110,7 +126,8 @@ def test_another_grid_shares_the_weights(
     assert other.network is model.network
     assert (other.steps, other.solver, model.steps, model.solver) == (3, "dpmpp_2m", 6, "ddim")
     np.testing.assert_array_equal(
-        other.sample(noise, condition), model.sample(noise, condition, grid=other.grid, solver="dpmpp_2m")
+        other.sample(noise, condition),
+        model.sample(noise, condition, grid=other.grid, solver="dpmpp_2m"),
     )
 
 
@@ -122,7 +139,8 @@ def test_clipping_is_for_ddim_alone(
     assert np.abs(np.array(clipped.sample(noise, condition))).max() <= 0.1
     for solver in ("dpmpp_2m", "euler"):
         np.testing.assert_array_equal(
-            clipped.sample(noise, condition, solver=solver), plain.sample(noise, condition, solver=solver)
+            clipped.sample(noise, condition, solver=solver),
+            plain.sample(noise, condition, solver=solver),
         )
 
 

@@ -18,7 +18,12 @@ def test_a_folder_says_how_it_is_sampled(ddpm_cifar: Path) -> None:
     loaded = load_model(ddpm_cifar)
     model = loaded.model
     assert not loaded.is_distilled
-    assert (model.steps, model.solver, model.clip_range, model.prediction_type) == (50, "ddim", 1.0, "epsilon")
+    assert (model.steps, model.solver, model.clip_range, model.prediction_type) == (
+        50,
+        "ddim",
+        1.0,
+        "epsilon",
+    )
     assert model.grid.timesteps[:2] == (980.0, 960.0)
     assert model.sample_shape == (16, 16, 3)
     assert model.class_count is None
@@ -26,7 +31,12 @@ def test_a_folder_says_how_it_is_sampled(ddpm_cifar: Path) -> None:
 
 def test_a_caller_may_override_it(ddpm_cifar: Path) -> None:
     model = load_model(
-        ddpm_cifar, steps=7, spacing="trailing", solver="dpmpp_2m", final_alpha="first", clip_sample=False
+        ddpm_cifar,
+        steps=7,
+        spacing="trailing",
+        solver="dpmpp_2m",
+        final_alpha="first",
+        clip_sample=False,
     ).model
     assert (model.steps, model.solver, model.clip_range) == (7, "dpmpp_2m", None)
     assert model.grid.timesteps[0] == 999
@@ -40,7 +50,9 @@ def test_classes_are_counted(class_conditional: Path) -> None:
 
 @pytest.mark.parametrize("steps", [0, 1001])
 def test_steps_that_the_schedule_has_not_are_refused(steps: int, ddpm_cifar: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"{steps} steps were asked of a schedule of 1000 timesteps"):
+    with pytest.raises(
+        CheckpointError, match=f"{steps} steps were asked of a schedule of 1000 timesteps"
+    ):
         load_model(ddpm_cifar, steps=steps)
 
 
@@ -58,7 +70,9 @@ def test_a_network_without_a_scheduler_gets_the_defaults_of_ddpm(copy_of: Copy) 
 def test_a_bad_scheduler_is_named_with_its_file(copy_of: Copy, edit_json: Edit) -> None:
     folder = copy_of("ddpm_cifar")
     edit_json(folder / "scheduler" / "scheduler_config.json", beta_schedule="cubic")
-    with pytest.raises(CheckpointError, match=r"scheduler_config\.json: beta_schedule is 'cubic'; wanted one of"):
+    with pytest.raises(
+        CheckpointError, match=r"scheduler_config\.json: beta_schedule is 'cubic'; wanted one of"
+    ):
         load_model(folder)
 
 
@@ -93,6 +107,7 @@ def test_a_network_without_a_size_cannot_be_sampled(
         load_model(folder)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_size_may_be_a_height_and_a_width(
     copy_of: Copy, edit_json: Edit, unit_normal: Callable[..., np.ndarray]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Stages of fewer and fewer steps: what a student starts from, learns, and is left as when learning fails."""
+"""Stages of fewer and fewer steps: what a student starts from, what it learns, how it ends."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +38,11 @@ def same_bytes(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> bool:
 @pytest.fixture
 def distillation() -> Callable[..., ProgressiveDistillation]:
     def make(images: np.ndarray | None = None, **changes: Any) -> ProgressiveDistillation:
-        hardware = {key: changes.pop(key) for key in list(changes) if key in HardwareSettings.__dataclass_fields__}
+        hardware = {
+            key: changes.pop(key)
+            for key in list(changes)
+            if key in HardwareSettings.__dataclass_fields__
+        }
         training = {
             "iterations": [6],
             "trajectories": 16,
@@ -48,7 +52,9 @@ def distillation() -> Callable[..., ProgressiveDistillation]:
             "report_every": 1,
         }
         return ProgressiveDistillation(
-            TrainingSettings(**(training | changes)), HardwareSettings(**({"compile": False} | hardware)), images
+            TrainingSettings(**(training | changes)),
+            HardwareSettings(**({"compile": False} | hardware)),
+            images,
         )
 
     return make
@@ -65,7 +71,11 @@ def test_each_stage_is_taught_by_the_student_before_it(
     manager = distillation()
     stages = manager.create_distillation_stages(teacher, 2, stage_count=3)
     assert stages is manager.distillation_stages
-    assert [(s.stage_number, s.input_steps, s.output_steps) for s in stages] == [(1, 12, 7), (2, 7, 4), (3, 4, 2)]
+    assert [(s.stage_number, s.input_steps, s.output_steps) for s in stages] == [
+        (1, 12, 7),
+        (2, 7, 4),
+        (3, 4, 2),
+    ]
     assert stages[0].teacher_model is teacher
     assert stages[1].teacher_model is stages[0].student_model
     assert stages[2].teacher_model is stages[1].student_model
@@ -75,10 +85,14 @@ def test_each_stage_is_taught_by_the_student_before_it(
         assert stage.teacher_model.grid.indices_of(stage.grid)[0] == 0
 
 
-def test_any_ratio_is_a_stage(teacher: DiffusionModel, distillation: Callable[..., ProgressiveDistillation]) -> None:
+def test_any_ratio_is_a_stage(
+    teacher: DiffusionModel, distillation: Callable[..., ProgressiveDistillation]
+) -> None:
     stages = distillation().create_distillation_stages(teacher, 1, stage_steps=[11, 3, 1])
     assert [s.output_steps for s in stages] == [11, 3, 1]
-    assert len(distillation().create_distillation_stages(teacher, 11, stage_count=3)) == 1  # no room for three
+    assert (
+        len(distillation().create_distillation_stages(teacher, 11, stage_count=3)) == 1
+    )  # no room for three
 
 
 def test_a_grid_may_be_given_by_its_number_of_steps(
@@ -95,7 +109,9 @@ def test_a_grid_may_be_given_by_its_number_of_steps(
 def test_a_target_that_is_no_reduction_is_refused(
     target: int, teacher: DiffusionModel, distillation: Callable[..., ProgressiveDistillation]
 ) -> None:
-    with pytest.raises(ConfigError, match=f"target_steps is {target}; the teacher takes 12, so choose 1 to 11"):
+    with pytest.raises(
+        ConfigError, match=f"target_steps is {target}; the teacher takes 12, so choose 1 to 11"
+    ):
         distillation().create_distillation_stages(teacher, target)
 
 
@@ -152,7 +168,9 @@ def test_a_stage_a_config_and_a_mapping_mean_the_same(
 def test_an_unknown_key_of_a_stage_is_refused(
     teacher: DiffusionModel, distillation: Callable[..., ProgressiveDistillation]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"stage_config: unknown key iteration; known are grid, iterations"):
+    with pytest.raises(
+        ConfigError, match=r"stage_config: unknown key iteration; known are grid, iterations"
+    ):
         distillation().distill_stage(teacher, teacher.student(), {"iteration": 3})
 
 
@@ -168,7 +186,9 @@ def test_noised_images_are_wanted_where_the_states_come_from_data(
     teacher: DiffusionModel, distillation: Callable[..., ProgressiveDistillation]
 ) -> None:
     with pytest.raises(ConfigError, match=r"training\.states is data but no images were given"):
-        distillation(states="data").distill_stage(teacher, teacher.student(uniform_subset(teacher, 3)), {})
+        distillation(states="data").distill_stage(
+            teacher, teacher.student(uniform_subset(teacher, 3)), {}
+        )
 
 
 @pytest.mark.parametrize("states", ["rollout", "data", "trajectory"])
@@ -207,10 +227,15 @@ def test_stages_and_tries_draw_apart(
     def trained(**config: Any) -> dict[str, np.ndarray]:
         teacher = make_model(steps=8)
         return weights_of(
-            distillation().distill_stage(teacher, teacher.student(uniform_subset(teacher, 3)), config)
+            distillation().distill_stage(
+                teacher, teacher.student(uniform_subset(teacher, 3)), config
+            )
         )
 
-    ends = [trained(**c) for c in ({}, {"stage_number": 2}, {"seed_path": (1, 2)}, {"seed_path": (2, 1)})]
+    ends = [
+        trained(**c)
+        for c in ({}, {"stage_number": 2}, {"seed_path": (1, 2)}, {"seed_path": (2, 1)})
+    ]
     assert not any(same_bytes(a, b) for i, a in enumerate(ends) for b in ends[:i])
 
 
@@ -226,7 +251,12 @@ def test_a_distilled_student_is_nearer_to_its_teacher_than_the_teacher_hurried(
     teacher = make_model(steps=12, class_count=None)
     grid = uniform_subset(teacher, 2)
     manager = distillation(
-        states=states, iterations=[100], trajectories=64, batch_size=16, learning_rate=5e-3, refresh_steps=50
+        states=states,
+        iterations=[100],
+        trajectories=64,
+        batch_size=16,
+        learning_rate=5e-3,
+        refresh_steps=50,
     )
     losses: list[float] = []
     manager.on_step = lambda report, trainer: losses.append(report.loss)
@@ -235,7 +265,10 @@ def test_a_distilled_student_is_nearer_to_its_teacher_than_the_teacher_hurried(
 
     noise = mx.array(unit_normal(200, 4, 4, 1, seed=99))
     wanted = np.array(teacher.sample(noise))
-    hurried, distilled = (np.array(teacher.sample(noise, grid=grid)), np.array(student.sample(noise)))
+    hurried, distilled = (
+        np.array(teacher.sample(noise, grid=grid)),
+        np.array(student.sample(noise)),
+    )
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
     assert ((distilled - wanted) ** 2).mean() < 0.5 * ((hurried - wanted) ** 2).mean()
 
@@ -273,12 +306,15 @@ def test_the_teacher_is_never_touched(
     teacher: DiffusionModel, distillation: Callable[..., ProgressiveDistillation]
 ) -> None:
     before = weights_of(teacher)
-    distillation(learning_rate=0.1).distill_stage(teacher, teacher.student(uniform_subset(teacher, 3)), {})
+    distillation(learning_rate=0.1).distill_stage(
+        teacher, teacher.student(uniform_subset(teacher, 3)), {}
+    )
     assert same_bytes(weights_of(teacher), before)
 
 
 @pytest.mark.parametrize(
-    "held", [{"dtype": mx.bfloat16}, {"dtype": mx.float32, "bits": 8}, {"dtype": mx.bfloat16, "bits": 4}]
+    "held",
+    [{"dtype": mx.bfloat16}, {"dtype": mx.float32, "bits": 8}, {"dtype": mx.bfloat16, "bits": 4}],
 )
 def test_a_teacher_held_in_fewer_bits_teaches_a_float32_student(
     held: dict[str, Any],
@@ -331,7 +367,10 @@ def test_a_teacher_that_gives_no_numbers_ends_the_stage_and_leaves_the_student_a
     student = teacher.student(uniform_subset(teacher, 3))
     before, rates = weights_of(student), []
     config = StageConfig(start_from_teacher=False, on_diverged=lambda why, rate: rates.append(rate))
-    with pytest.raises(TrainingError, match=r"stage 1 \(12 to 3 steps\): the loss is nan at step 1, at learning rates"):
+    with pytest.raises(
+        TrainingError,
+        match=r"stage 1 \(12 to 3 steps\): the loss is nan at step 1, at learning rates",
+    ):
         distillation(states=states).distill_stage(broken, student, config)
     assert same_bytes(weights_of(student), before)
     assert rates == pytest.approx([1e-3 / 4, 1e-3 / 16, 1e-3 / 64])  # a bounded number of times
@@ -349,7 +388,9 @@ def test_a_rate_that_is_too_high_is_lowered_until_it_learns(
             raise FloatingPointError("the loss is inf at step 1")
 
     manager.on_step = fail_at_first
-    manager.distill_stage(teacher, student, StageConfig(on_diverged=lambda why, rate: rates.append(rate)))
+    manager.distill_stage(
+        teacher, student, StageConfig(on_diverged=lambda why, rate: rates.append(rate))
+    )
     assert rates == [pytest.approx(2.5e-4)]
     assert seen[1] == pytest.approx(seen[0] / 4)
 
@@ -374,14 +415,18 @@ def test_a_stage_taken_up_again_ends_in_the_same_bytes(
         def leave(save: Callable[[], Any], left_at: int = left_at, kept: list = kept) -> None:
             save()
             if kept[-1].step == left_at:
-                raise LeftError  # noqa: B023
+                raise LeftError
 
         manager.between_steps = leave
-        progress = ProgressKeeper(keep=kept.append, recall=lambda kept=kept: kept[-1] if kept else None)
+        progress = ProgressKeeper(
+            keep=kept.append, recall=lambda kept=kept: kept[-1] if kept else None
+        )
         with pytest.raises(LeftError):
             manager.distill_stage(teacher, student(), StageConfig(progress=progress))
         manager.between_steps = None
-        found = weights_of(manager.distill_stage(teacher, student(), StageConfig(progress=progress)))
+        found = weights_of(
+            manager.distill_stage(teacher, student(), StageConfig(progress=progress))
+        )
         assert same_bytes(found, whole), left_at
 
 

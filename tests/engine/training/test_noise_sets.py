@@ -23,13 +23,18 @@ def test_no_two_purposes_share_a_draw() -> None:
 
 
 def test_the_same_numbers_give_the_same_draws_and_others_other_ones() -> None:
-    draws = [generator(Purpose.ORDER, *parts).random(4).tolist() for parts in ((0, 1), (0, 1), (1, 2), (0, 1, 2), (2,))]
+    draws = [
+        generator(Purpose.ORDER, *parts).random(4).tolist()
+        for parts in ((0, 1), (0, 1), (1, 2), (0, 1, 2), (2,))
+    ]
     assert draws[0] == draws[1]
     assert len({tuple(draw) for draw in draws}) == 4
 
 
 def test_more_noise_begins_with_the_noise_of_fewer() -> None:
-    np.testing.assert_array_equal(unit_noise(Purpose.TRAIN, 20, SHAPE, 3)[:7], unit_noise(Purpose.TRAIN, 7, SHAPE, 3))
+    np.testing.assert_array_equal(
+        unit_noise(Purpose.TRAIN, 20, SHAPE, 3)[:7], unit_noise(Purpose.TRAIN, 7, SHAPE, 3)
+    )
 
 
 def test_noise_has_unit_variance() -> None:

@@ -1,4 +1,4 @@
-"""What the score calls the same, and what it does not let pass. Pictures are synthetic but structured."""
+"""What the score calls the same, and what it does not let pass; on synthetic pictures."""
 
 from collections.abc import Callable
 
@@ -18,8 +18,12 @@ from engine.training.quality import (
 COUNT = 400
 
 
-def scorer_of(teacher: np.ndarray, other: np.ndarray, fitted_on: np.ndarray, **settings: int) -> QualityScorer:
-    return QualityScorer(teacher, other, Components.fit(fitted_on, len(teacher)), **({"resamples": 200} | settings))
+def scorer_of(
+    teacher: np.ndarray, other: np.ndarray, fitted_on: np.ndarray, **settings: int
+) -> QualityScorer:
+    return QualityScorer(
+        teacher, other, Components.fit(fitted_on, len(teacher)), **({"resamples": 200} | settings)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +37,15 @@ def other(random_images: Callable[..., np.ndarray]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def scorer(teacher: np.ndarray, other: np.ndarray, random_images: Callable[..., np.ndarray]) -> QualityScorer:
+def scorer(
+    teacher: np.ndarray, other: np.ndarray, random_images: Callable[..., np.ndarray]
+) -> QualityScorer:
     return scorer_of(teacher, other, random_images(COUNT, seed=3))
 
 
-def test_the_teacher_run_again_scores_exactly_one(scorer: QualityScorer, teacher: np.ndarray) -> None:
+def test_the_teacher_run_again_scores_exactly_one(
+    scorer: QualityScorer, teacher: np.ndarray
+) -> None:
     quality = scorer.score(teacher.copy())
     assert quality.distribution is not None
     for part in (quality.fidelity, quality.distribution, quality.band_energy):
@@ -46,7 +54,9 @@ def test_the_teacher_run_again_scores_exactly_one(scorer: QualityScorer, teacher
     assert quality.score == quality.lower_bound == 1
 
 
-def test_another_seed_has_the_distribution_but_not_the_pictures(scorer: QualityScorer, other: np.ndarray) -> None:
+def test_another_seed_has_the_distribution_but_not_the_pictures(
+    scorer: QualityScorer, other: np.ndarray
+) -> None:
     quality = scorer.score(other)
     assert quality.fidelity.value == 0
     assert quality.distribution is not None
@@ -64,8 +74,10 @@ def test_a_third_seed_is_as_far_away_as_the_second(
     assert quality.distribution.value > 0.95
 
 
-def test_shrinking_to_the_mean_fails_by_its_energy_alone(scorer: QualityScorer, teacher: np.ndarray) -> None:
-    """The case for which B exists: paired error and distribution hardly see it (mathematics: P .995, D .990)."""
+def test_shrinking_to_the_mean_fails_by_its_energy_alone(
+    scorer: QualityScorer, teacher: np.ndarray
+) -> None:
+    """The case for which B exists: paired error and distribution hardly see it."""
     mean = teacher.mean(0)
     quality = scorer.score(mean + 0.9 * (teacher - mean))
     assert quality.distribution is not None
@@ -88,7 +100,9 @@ def test_added_noise_fails_by_its_fine_band(scorer: QualityScorer, teacher: np.n
     assert scorer.score(teacher + 0.1 * noise).band_energy.value < 0.95
 
 
-def test_pure_noise_and_the_mean_picture_score_nothing(scorer: QualityScorer, teacher: np.ndarray) -> None:
+def test_pure_noise_and_the_mean_picture_score_nothing(
+    scorer: QualityScorer, teacher: np.ndarray
+) -> None:
     noise = np.random.default_rng(0).uniform(size=teacher.shape)
     assert scorer.score(noise).score < 0.05
     assert scorer.score(np.broadcast_to(teacher.mean(0), teacher.shape)).score < 0.1
@@ -96,12 +110,16 @@ def test_pure_noise_and_the_mean_picture_score_nothing(scorer: QualityScorer, te
 
 def test_more_damage_never_scores_better(scorer: QualityScorer, teacher: np.ndarray) -> None:
     noise = np.random.default_rng(0).standard_normal(teacher.shape)
-    scores = [scorer.score(teacher + strength * noise).score for strength in (0, 0.01, 0.03, 0.1, 0.3)]
+    scores = [
+        scorer.score(teacher + strength * noise).score for strength in (0, 0.01, 0.03, 0.1, 0.3)
+    ]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] == 1
 
 
-def test_lower_bounds_stand_below_their_estimates(scorer: QualityScorer, teacher: np.ndarray) -> None:
+def test_lower_bounds_stand_below_their_estimates(
+    scorer: QualityScorer, teacher: np.ndarray
+) -> None:
     noise = np.random.default_rng(0).standard_normal(teacher.shape)
     for strength in (0.02, 0.1, 0.15):
         quality = scorer.score(teacher + strength * noise)
@@ -123,11 +141,13 @@ def test_bounds_tighten_with_more_samples(random_images: Callable[..., np.ndarra
 
 
 def test_the_bound_holds_as_often_as_it_says(random_images: Callable[..., np.ndarray]) -> None:
-    """A one-sided 95 % bound of P may exceed the value of a very large sample about one time in twenty."""
+    """A one-sided 95 % bound of P exceeds the value of a large sample one time in twenty."""
     size, tries = 100, 40
     everyone, other = (random_images(size * tries, seed=seed) for seed in (1, 2))
     rng = np.random.default_rng(0)
-    student = everyone + rng.uniform(0.03, 0.12, (size * tries, 1, 1, 1)) * rng.standard_normal(everyone.shape)
+    student = everyone + rng.uniform(0.03, 0.12, (size * tries, 1, 1, 1)) * rng.standard_normal(
+        everyone.shape
+    )
     fitted = random_images(100, seed=3)
     truth = scorer_of(everyone, other, fitted, resamples=100).score(student).fidelity.value
     exceeded = 0
@@ -138,7 +158,9 @@ def test_the_bound_holds_as_often_as_it_says(random_images: Callable[..., np.nda
     assert exceeded <= 6  # 2 expected; more than 6 has a chance below 0.5 %
 
 
-def test_scoring_is_deterministic(scorer: QualityScorer, teacher: np.ndarray, other: np.ndarray) -> None:
+def test_scoring_is_deterministic(
+    scorer: QualityScorer, teacher: np.ndarray, other: np.ndarray
+) -> None:
     student = 0.5 * teacher + 0.5 * other
     assert scorer.score(student) == scorer.score(student)
 
@@ -146,44 +168,55 @@ def test_scoring_is_deterministic(scorer: QualityScorer, teacher: np.ndarray, ot
 def test_fewer_than_64_samples_are_inconclusive(random_images: Callable[..., np.ndarray]) -> None:
     for count, is_conclusive in ((63, False), (64, True)):
         teacher = random_images(count, seed=1)
-        quality = scorer_of(teacher, random_images(count, seed=2), random_images(count, seed=3)).score(teacher)
+        quality = scorer_of(
+            teacher, random_images(count, seed=2), random_images(count, seed=3)
+        ).score(teacher)
         assert quality.is_conclusive is is_conclusive
         assert (quality.distribution is None) is not is_conclusive
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1 / 3, 0.7, 1.0])
-def test_a_teacher_that_never_varies_has_no_score(value: float, random_images: Callable[..., np.ndarray]) -> None:
+def test_a_teacher_that_never_varies_has_no_score(
+    value: float, random_images: Callable[..., np.ndarray]
+) -> None:
     constant = np.full((100, 8, 8, 1), value)
     with pytest.raises(UndefinedScoreError, match="all the same picture"):
         scorer_of(constant, constant, random_images(100, seed=3))
 
 
-def test_one_and_the_same_picture_again_and_again_has_no_score(random_images: Callable[..., np.ndarray]) -> None:
+def test_one_and_the_same_picture_again_and_again_has_no_score(
+    random_images: Callable[..., np.ndarray],
+) -> None:
     picture = np.repeat(random_images(1, seed=5), 100, axis=0)
     with pytest.raises(UndefinedScoreError):
         scorer_of(picture, picture, random_images(100, seed=3))
 
 
 def test_a_band_without_energy_is_dropped(random_images: Callable[..., np.ndarray]) -> None:
-    """Pictures of 2x2 blocks have no finest band; noise far below sight in it must not rule the score."""
+    """Pictures of 2x2 blocks have no finest band; noise below sight must not rule the score."""
     small = random_images(100, 4, 4, seed=1)
     teacher = small.repeat(2, 1).repeat(2, 2)
     other = random_images(100, 4, 4, seed=2).repeat(2, 1).repeat(2, 2)
     scorer = scorer_of(teacher, other, random_images(100, seed=3))
-    assert scorer.score(teacher + 1e-9 * np.random.default_rng(0).standard_normal(teacher.shape)).score > 0.999
+    assert (
+        scorer.score(teacher + 1e-9 * np.random.default_rng(0).standard_normal(teacher.shape)).score
+        > 0.999
+    )
 
 
 def test_a_narrow_condition_is_held_to_the_teachers_variance_not_to_another_seeds(
     random_images: Callable[..., np.ndarray],
 ) -> None:
-    """With one prompt another seed may be the same picture: the floor of P keeps that from dividing by nothing."""
+    """With one prompt another seed may be the same picture; P then divides by its floor."""
     teacher = random_images(200, seed=1)
     scorer = scorer_of(teacher, teacher + 1e-6, random_images(200, seed=3))
     noise = np.random.default_rng(0).standard_normal(teacher.shape)
     assert 0.5 < scorer.score(teacher + 0.01 * noise).fidelity.value < 1
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 7), (9, 5), (13, 8), (2, 2), (3, 2), (1, 1)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(8, 8), (7, 7), (9, 5), (13, 8), (2, 2), (3, 2), (1, 1)]
+)
 def test_bands_add_up_to_the_picture_whatever_its_size(
     height: int, width: int, random_images: Callable[..., np.ndarray]
 ) -> None:
@@ -197,7 +230,9 @@ def test_bands_add_up_to_the_picture_whatever_its_size(
     np.testing.assert_allclose(rebuilt, images, atol=1e-12)
 
 
-def test_eight_pixels_have_two_bands_and_a_residual(random_images: Callable[..., np.ndarray]) -> None:
+def test_eight_pixels_have_two_bands_and_a_residual(
+    random_images: Callable[..., np.ndarray],
+) -> None:
     assert [band.shape[1] for band in laplacian_bands(random_images(2))] == [8, 4, 2]
 
 
@@ -205,13 +240,17 @@ def test_eight_pixels_have_two_bands_and_a_residual(random_images: Callable[...,
 def test_any_size_of_picture_can_be_scored(
     height: int, width: int, channels: int, random_images: Callable[..., np.ndarray]
 ) -> None:
-    teacher, other, fitted = (random_images(80, height, width, channels, seed=seed) for seed in (1, 2, 3))
+    teacher, other, fitted = (
+        random_images(80, height, width, channels, seed=seed) for seed in (1, 2, 3)
+    )
     scorer = scorer_of(teacher, other, fitted)
     assert scorer.score(teacher).score == 1
     assert scorer.score(other).score == 0
 
 
-def test_components_are_as_many_as_the_samples_bear(random_images: Callable[..., np.ndarray]) -> None:
+def test_components_are_as_many_as_the_samples_bear(
+    random_images: Callable[..., np.ndarray],
+) -> None:
     images = random_images(300)
     assert Components.fit(images, 1000).basis.shape == (64, 30)
     assert Components.fit(images, 80).basis.shape == (64, 8)
@@ -240,7 +279,9 @@ def test_a_blur_keeps_the_mean_of_a_flat_picture_and_lowers_the_rest(
 
 
 def test_samples_are_seen_as_every_viewer_shows_them() -> None:
-    np.testing.assert_array_equal(to_unit_range(np.array([-2.0, -1.0, 0.0, 1.0, 7.0])), [0, 0, 0.5, 1, 1])
+    np.testing.assert_array_equal(
+        to_unit_range(np.array([-2.0, -1.0, 0.0, 1.0, 7.0])), [0, 0, 0.5, 1, 1]
+    )
 
 
 def test_other_numbers_of_samples_are_refused(scorer: QualityScorer, teacher: np.ndarray) -> None:

@@ -22,7 +22,9 @@ from engine.training.trajectories import Trajectories, record_trajectories
 pytestmark = pytest.mark.usefixtures("eager")
 
 
-def paths_of(teacher: DiffusionModel, noise: np.ndarray, grid: Grid, labels: np.ndarray | None = None) -> Trajectories:
+def paths_of(
+    teacher: DiffusionModel, noise: np.ndarray, grid: Grid, labels: np.ndarray | None = None
+) -> Trajectories:
     paths = record_trajectories(teacher, noise, labels, batch_size=64)
     return paths.on_subset(teacher.grid.indices_of(grid))
 
@@ -34,7 +36,7 @@ def landed(z: np.ndarray, x0: np.ndarray, grid: Grid, k: int) -> np.ndarray:
 
 
 def teacher_landing(teacher: DiffusionModel, z: np.ndarray, grid: Grid, k: int) -> np.ndarray:
-    """Return where the teacher's own steps from point k of `grid` to its next point land: by brute force."""
+    """Return where the teacher's own steps from point k of `grid` to its next point land."""
     indices = [*teacher.grid.indices_of(grid), teacher.grid.steps]
     denoise, state = teacher.denoise_at(teacher.grid, "ddim", {}), mx.array(z)
     for i in range(indices[k], indices[k + 1]):
@@ -63,8 +65,12 @@ def test_a_student_on_its_teachers_grid_has_nothing_to_learn(
     student = teacher.student()
     paths = paths_of(teacher, unit_normal(8, 4, 4, 1), teacher.grid)
     source = {
-        "rollout": lambda: rollout_source(student, teacher, paths, states=40, seed=(0,), batch_size=8),
-        "data": lambda: data_source(teacher, student.grid, images, None, states=40, seed=(0,), batch_size=8),
+        "rollout": lambda: rollout_source(
+            student, teacher, paths, states=40, seed=(0,), batch_size=8
+        ),
+        "data": lambda: data_source(
+            teacher, student.grid, images, None, states=40, seed=(0,), batch_size=8
+        ),
         "trajectory": lambda: trajectory_source(paths, states=40, seed=(0,)),
     }[kind]()
     pool = source(0)
@@ -95,7 +101,9 @@ def test_targets_land_where_the_teachers_own_steps_land(
     pool = source(0)
     for k in range(3):
         wanted = teacher_landing(teacher, pool.z[k], student.grid, k)
-        np.testing.assert_allclose(landed(pool.z[k], pool.target[k], student.grid, k), wanted, atol=2e-5)
+        np.testing.assert_allclose(
+            landed(pool.z[k], pool.target[k], student.grid, k), wanted, atol=2e-5
+        )
 
 
 def test_cached_states_aim_at_the_cached_next_state(
@@ -108,7 +116,9 @@ def test_cached_states_aim_at_the_cached_next_state(
     order = [int(np.abs(paths.states[:, 0] - z).sum((1, 2, 3)).argmin()) for z in pool.z[0]]
     assert sorted(order) == list(range(8))
     for k in range(4):
-        np.testing.assert_allclose(landed(pool.z[k], pool.target[k], grid, k), paths.states[order, k + 1], atol=1e-5)
+        np.testing.assert_allclose(
+            landed(pool.z[k], pool.target[k], grid, k), paths.states[order, k + 1], atol=1e-5
+        )
 
 
 def test_rollouts_visit_what_the_student_visits(
@@ -130,7 +140,12 @@ def test_rollouts_follow_the_student_as_it_learns(
     teacher = make_model(steps=8, class_count=None)
     student = teacher.student(uniform_subset(teacher, 3))
     source = rollout_source(
-        student, teacher, paths_of(teacher, unit_normal(6, 4, 4, 1), student.grid), states=18, seed=(0,), batch_size=8
+        student,
+        teacher,
+        paths_of(teacher, unit_normal(6, 4, 4, 1), student.grid),
+        states=18,
+        seed=(0,),
+        batch_size=8,
     )
     before = source(0)
     student.network.conv_out.bias = student.network.conv_out.bias + 0.5
@@ -141,7 +156,10 @@ def test_rollouts_follow_the_student_as_it_learns(
 
 @pytest.mark.parametrize("kind", ["rollout", "data", "trajectory"])
 def test_labels_stay_with_their_states(
-    kind: str, make_model: Callable[..., DiffusionModel], unit_normal: Callable[..., np.ndarray], images: np.ndarray
+    kind: str,
+    make_model: Callable[..., DiffusionModel],
+    unit_normal: Callable[..., np.ndarray],
+    images: np.ndarray,
 ) -> None:
     teacher = make_model(steps=6)
     student = teacher.student(uniform_subset(teacher, 2))
@@ -149,8 +167,12 @@ def test_labels_stay_with_their_states(
     paths = paths_of(teacher, unit_normal(9, 4, 4, 1), student.grid, labels)
     image_labels = (np.arange(20) % 3).astype(np.int32)
     source = {
-        "rollout": lambda: rollout_source(student, teacher, paths, states=18, seed=(1,), batch_size=4),
-        "data": lambda: data_source(teacher, student.grid, images, image_labels, states=18, seed=(1,), batch_size=4),
+        "rollout": lambda: rollout_source(
+            student, teacher, paths, states=18, seed=(1,), batch_size=4
+        ),
+        "data": lambda: data_source(
+            teacher, student.grid, images, image_labels, states=18, seed=(1,), batch_size=4
+        ),
         "trajectory": lambda: trajectory_source(paths, states=18, seed=(1,)),
     }[kind]()
     pool = source(0)
@@ -174,7 +196,7 @@ def test_a_last_step_of_no_length_has_a_finite_target(
     images: np.ndarray,
     linear_schedule: NoiseSchedule,
 ) -> None:
-    """set_alpha_to_one: false with leading timesteps ends at the level of timestep 0, which is one of the points."""
+    """set_alpha_to_one: false ends at the level of timestep 0, a point of every leading grid."""
     schedule = linear_schedule.ending_at("first")
     for clip_range in (None, 0.3):
         teacher = gaussian_model(
@@ -203,7 +225,9 @@ def test_pools_are_the_same_for_the_same_seed_and_other_for_others(
     grid = uniform_subset(teacher, 2)
 
     def pool(seed: tuple[int, ...], renewals: int) -> np.ndarray:
-        return data_source(teacher, grid, images, None, states=8, seed=seed, batch_size=8)(renewals).z
+        return data_source(teacher, grid, images, None, states=8, seed=seed, batch_size=8)(
+            renewals
+        ).z
 
     np.testing.assert_array_equal(pool((1, 2), 3), pool((1, 2), 3))
     assert not np.array_equal(pool((1, 2), 3), pool((1, 3), 3))
@@ -217,7 +241,9 @@ def test_a_batch_spreads_evenly_over_the_grid(unit_normal: Callable[..., np.ndar
         counts = np.bincount(np.array(batch.point), minlength=4)
         assert counts.max() - counts.min() <= 1
         assert batch.labels is None
-        for z, target, point in zip(np.array(batch.z), np.array(batch.target), np.array(batch.point), strict=True):
+        for z, target, point in zip(
+            np.array(batch.z), np.array(batch.target), np.array(batch.point), strict=True
+        ):
             place = int(np.abs(pool.z[point] - z).sum((1, 2, 3)).argmin())
             np.testing.assert_array_equal(pool.z[point, place], z)
             np.testing.assert_array_equal(pool.target[point, place], target)
@@ -227,7 +253,9 @@ def test_no_point_is_favoured_where_the_batch_is_smaller_than_the_grid(
     unit_normal: Callable[..., np.ndarray],
 ) -> None:
     pool = StatePool(unit_normal(16, 2, 1, 1, 1), unit_normal(16, 2, 1, 1, 1), None)
-    points = np.concatenate([np.array(pool.batch(5, np.random.default_rng(k)).point) for k in range(400)])
+    points = np.concatenate(
+        [np.array(pool.batch(5, np.random.default_rng(k)).point) for k in range(400)]
+    )
     counts = np.bincount(points, minlength=16)
     assert counts.min() > 0.7 * counts.mean()
 
@@ -236,7 +264,9 @@ def test_weights_are_the_published_ones(linear_schedule: NoiseSchedule) -> None:
     grid = spaced_grid(linear_schedule, "trailing", 8)
     alphas, sigmas = np.array(grid.alphas), np.array(grid.sigmas)
     snr = (alphas[:-1] / sigmas[:-1]) ** 2
-    np.testing.assert_allclose(loss_weights(grid, "truncated_snr", 1e9), np.maximum(snr, 1), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss_weights(grid, "truncated_snr", 1e9), np.maximum(snr, 1), rtol=1e-5
+    )
     np.testing.assert_allclose(loss_weights(grid, "snr_plus_one", 1e9), snr + 1, rtol=1e-5)
     landing = (alphas[1:] - sigmas[1:] * alphas[:-1] / sigmas[:-1]) ** 2
     np.testing.assert_allclose(loss_weights(grid, "landing", 1e9), landing, rtol=1e-5)

@@ -32,9 +32,15 @@ def batch(unit_normal: Callable[..., np.ndarray]) -> Batch:
 @pytest.fixture
 def trainer_of(make_model: Callable[..., DiffusionModel]) -> Callable[..., Trainer]:
     def make(
-        *, iterations: int = 100, learning_rate: float = 1e-2, student: DiffusionModel | None = None, **changes: object
+        *,
+        iterations: int = 100,
+        learning_rate: float = 1e-2,
+        student: DiffusionModel | None = None,
+        **changes: object,
     ) -> Trainer:
-        arguments = {key: changes.pop(key) for key in ("compute_dtype", "snapshot") if key in changes}
+        arguments = {
+            key: changes.pop(key) for key in ("compute_dtype", "snapshot") if key in changes
+        }
         settings = TrainingSettings(**({"warmup_steps": 0} | changes))  # pyright: ignore[reportArgumentType]
         student = student or make_model(steps=3).student()
         return Trainer(
@@ -52,7 +58,10 @@ def trainer_of(make_model: Callable[..., DiffusionModel]) -> Callable[..., Train
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
 def test_the_loss_is_the_weighted_error_of_the_clean_estimate(
-    kind: str, batch: Batch, trainer_of: Callable[..., Trainer], make_model: Callable[..., DiffusionModel]
+    kind: str,
+    batch: Batch,
+    trainer_of: Callable[..., Trainer],
+    make_model: Callable[..., DiffusionModel],
 ) -> None:
     student = make_model(steps=3, prediction_type=kind).student()
     trainer = trainer_of(student=student, loss_weight="truncated_snr")
@@ -82,7 +91,11 @@ def test_a_compiled_step_is_the_eager_step(
         try:
             student = make_model(steps=3).student()
             trainer = Trainer(
-                student, TrainingSettings(), iterations=100, learning_rate=1e-3, is_compiled=is_compiled
+                student,
+                TrainingSettings(),
+                iterations=100,
+                learning_rate=1e-3,
+                is_compiled=is_compiled,
             )
             losses = [trainer.step(batch)[0].item() for _ in range(3)]
             ends.append((losses, weights_of(student)))
@@ -103,7 +116,9 @@ def test_training_lowers_the_loss(batch: Batch, trainer_of: Callable[..., Traine
 
 
 @pytest.mark.usefixtures("eager")
-def test_the_rate_rises_to_its_peak_and_falls_to_nothing(batch: Batch, trainer_of: Callable[..., Trainer]) -> None:
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing(
+    batch: Batch, trainer_of: Callable[..., Trainer]
+) -> None:
     trainer = trainer_of(iterations=40, learning_rate=1e-3, warmup_steps=4)
     rates = []
     for _ in range(40):
@@ -132,7 +147,11 @@ def test_clipping_bounds_the_gradient_and_reports_it_unclipped(
     for clip in (1e6, 1e-3):
         trainer = trainer_of(gradient_clip=clip)
         _, norm = trainer.step(batch)
-        moments = {k: v for k, v in trainer.snapshot().items() if k.startswith("optimizer.") and k.endswith(".m")}
+        moments = {
+            k: v
+            for k, v in trainer.snapshot().items()
+            if k.startswith("optimizer.") and k.endswith(".m")
+        }
         used = np.sqrt(sum(((value / 0.1) ** 2).sum() for value in moments.values()))
         assert used == pytest.approx(min(clip, norm.item()), rel=1e-3)
 
@@ -157,7 +176,9 @@ def test_the_average_is_what_is_kept(batch: Batch, trainer_of: Callable[..., Tra
 
 
 @pytest.mark.usefixtures("eager")
-def test_without_an_average_the_last_weights_are_kept(batch: Batch, trainer_of: Callable[..., Trainer]) -> None:
+def test_without_an_average_the_last_weights_are_kept(
+    batch: Batch, trainer_of: Callable[..., Trainer]
+) -> None:
     trainer = trainer_of(ema_decay=0.0)
     trainer.step(batch)
     last = weights_of(trainer.student)
@@ -176,9 +197,9 @@ def test_master_weights_stay_float32_and_keep_what_bfloat16_would_lose(
     loss, norm = trainer.step(batch)
     assert loss.dtype == norm.dtype == mx.float32
     state = trainer.snapshot()
-    assert {value.dtype for key, value in state.items() if key.startswith(("network.", "average."))} == {
-        np.dtype(np.float32)
-    }
+    assert {
+        value.dtype for key, value in state.items() if key.startswith(("network.", "average."))
+    } == {np.dtype(np.float32)}
     after = weights_of(trainer.student)
     moved = np.concatenate([np.abs(after[key] - before[key]).ravel() for key in after])
     assert np.median(moved) > 1e-6
@@ -186,8 +207,12 @@ def test_master_weights_stay_float32_and_keep_what_bfloat16_would_lose(
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_narrow_forward_gives_nearly_the_same_loss(batch: Batch, trainer_of: Callable[..., Trainer]) -> None:
-    wide, narrow = (trainer_of(compute_dtype=dtype).step(batch)[0].item() for dtype in (mx.float32, mx.bfloat16))
+def test_a_narrow_forward_gives_nearly_the_same_loss(
+    batch: Batch, trainer_of: Callable[..., Trainer]
+) -> None:
+    wide, narrow = (
+        trainer_of(compute_dtype=dtype).step(batch)[0].item() for dtype in (mx.float32, mx.bfloat16)
+    )
     assert narrow == pytest.approx(wide, rel=0.03)
     assert narrow != wide
 
@@ -214,7 +239,9 @@ def test_training_goes_on_from_a_snapshot_to_the_same_bytes(
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_copy_of_weights_is_not_touched_by_training(batch: Batch, trainer_of: Callable[..., Trainer]) -> None:
+def test_a_copy_of_weights_is_not_touched_by_training(
+    batch: Batch, trainer_of: Callable[..., Trainer]
+) -> None:
     trainer = trainer_of()
     kept = parameters_of(trainer.student.network)
     before = {key: np.array(value) for key, value in tree_flatten(kept)}

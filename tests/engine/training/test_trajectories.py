@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("eager")
 
 
 def landing_error(paths: Trajectories) -> float:
-    """Return how far one DDIM step with the recorded x0 ends from the recorded next state, at worst."""
+    """Return how far one DDIM step with the recorded x0 ends from the next state, at worst."""
     grid, worst = paths.grid, 0.0
     for i in range(grid.steps):
         z, x0 = paths.states[:, i].astype(np.float64), paths.x0[:, i].astype(np.float64)
@@ -38,12 +38,14 @@ def recorded(
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_recorded_estimates_land_on_the_next_state(solver: Solver, recorded: Callable[..., Trajectories]) -> None:
+def test_recorded_estimates_land_on_the_next_state(
+    solver: Solver, recorded: Callable[..., Trajectories]
+) -> None:
     assert landing_error(recorded(solver=solver)) < 1e-5
 
 
 def test_clipped_estimates_land_too(recorded: Callable[..., Trajectories]) -> None:
-    """Clipping x0 without recomputing eps breaks the plain estimate: only the effective one lands."""
+    """Clipping x0 without recomputing eps breaks the plain estimate; the effective one lands."""
     paths = recorded(clip_range=0.2)
     assert landing_error(paths) < 1e-5
     assert np.abs(paths.x0).max() > 0.2  # so it is not the clipped one
@@ -54,10 +56,14 @@ def test_an_end_without_length_is_recorded_too(
 ) -> None:
     schedule = linear_schedule.ending_at("first")
     for clip_range in (None, 0.2):
-        paths = recorded(schedule=schedule, grid=spaced_grid(schedule, "leading", 12), clip_range=clip_range)
+        paths = recorded(
+            schedule=schedule, grid=spaced_grid(schedule, "leading", 12), clip_range=clip_range
+        )
         assert np.isfinite(paths.x0).all()
         assert np.abs(paths.x0).max() < 10
-        if clip_range is None:  # clipping moves a state even where the level stays; no estimate lands there
+        if (
+            clip_range is None
+        ):  # clipping moves a state even where the level stays; no estimate lands there
             assert landing_error(paths) < 1e-5
         assert np.isfinite(paths.on_subset([0, 5, 11]).x0).all()
 
@@ -78,10 +84,18 @@ def test_a_subset_aims_at_the_convex_mean_of_the_estimates_between_its_points(
 def test_the_last_state_is_the_sample(
     make_model: Callable[..., DiffusionModel], unit_normal: Callable[..., np.ndarray]
 ) -> None:
-    model, noise, labels = make_model(steps=5), unit_normal(7, 4, 4, 1), np.arange(7, dtype=np.int32) % 3
+    model, noise, labels = (
+        make_model(steps=5),
+        unit_normal(7, 4, 4, 1),
+        np.arange(7, dtype=np.int32) % 3,
+    )
     seen: list[tuple[int, int]] = []
     paths = record_trajectories(
-        model, noise, labels, batch_size=3, on_progress=lambda done, total: seen.append((done, total))
+        model,
+        noise,
+        labels,
+        batch_size=3,
+        on_progress=lambda done, total: seen.append((done, total)),
     )
     samples = model.sample(mx.array(noise), {"class_labels": mx.array(labels)})
     np.testing.assert_allclose(paths.states[:, -1], samples, atol=1e-5)
@@ -95,7 +109,10 @@ def test_the_first_paths_are_the_first_with_their_labels(
     make_model: Callable[..., DiffusionModel], unit_normal: Callable[..., np.ndarray]
 ) -> None:
     paths = record_trajectories(
-        make_model(steps=3), unit_normal(6, 4, 4, 1), np.array([0, 1, 2, 0, 1, 2], np.int32), batch_size=6
+        make_model(steps=3),
+        unit_normal(6, 4, 4, 1),
+        np.array([0, 1, 2, 0, 1, 2], np.int32),
+        batch_size=6,
     )
     first = paths.first(4)
     assert first.count == 4
