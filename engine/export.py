@@ -11,6 +11,7 @@ told:
 """
 
 import hashlib
+import math
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,6 +33,8 @@ MANIFEST = "diffopt_manifest.json"
 _SOFTWARE = ("mlx", "numpy", "safetensors")
 # What DPMSolverMultistepScheduler can make by itself; other beta schedules are written out.
 _DPM_BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
+# Of alphas_cumprod between neighbours in an exported schedule: float32 betas then err below 1e-5.
+_SMALLEST_RATIO = 0.003
 
 
 def export_student(
@@ -155,15 +158,12 @@ def _listed_timesteps(student: DiffusionModel, original: LoadedModel) -> dict[st
 
 
 def _own_schedule(student: DiffusionModel) -> dict[str, Any]:
-    """Return a DDIM config whose only timesteps are the student's.
+    """Return a DDIM config that visits the student's levels and no others.
 
     So that a step count alone says everything.
     """
-    levels = np.asarray(student.grid.alphas) ** 2  # rising towards the clean end
+    table, per_step = _own_levels(student)
     ends_clean = student.schedule.final_alpha_cumprod == 1.0
-    # Where sampling ends at a noisy level, that level is one more timestep, which an offset of 1
-    # steps over.
-    table = levels[-2::-1] if ends_clean else levels[::-1]
     last = len(table) - 1
     return {
         "_class_name": "DDIMScheduler",
@@ -172,11 +172,32 @@ def _own_schedule(student: DiffusionModel) -> dict[str, Any]:
         "beta_schedule": "linear",
         "prediction_type": student.prediction_type,
         "timestep_spacing": "trailing" if ends_clean else "leading",
-        "steps_offset": 0 if ends_clean else 1,
+        "steps_offset": 0 if ends_clean else per_step,
         "set_alpha_to_one": ends_clean,
         "clip_sample": False,
-        GRID_KEY: list(range(last, last - student.steps, -1)),  # by which we know a student
+        # by which we know a student when we see one again
+        GRID_KEY: [last - per_step * i for i in range(student.steps)],
     }
+
+
+def _own_levels(student: DiffusionModel) -> tuple[np.ndarray, int]:
+    """Return the falling alphas_cumprod of the exported schedule, and how many of them a step is.
+
+    One is enough unless a step is so long that its beta, rounded to float32 near 1, would lose the
+    level it leads to: then levels that nobody visits divide it. Where sampling ends at a noisy
+    level, that level is the first of the table, which the offset steps over.
+    """
+    falling = np.asarray(student.grid.alphas)[::-1] ** 2
+    ratios = falling[1:] / falling[:-1]
+    smallest = min(ratios[ratios > 0], default=1.0)
+    per_step = max(1, math.ceil(math.log(smallest) / math.log(_SMALLEST_RATIO)))
+    shares = np.arange(1, per_step + 1) / per_step
+    table = [falling[:1]]
+    for before, ratio in zip(falling[:-1], ratios, strict=True):
+        # zero terminal SNR is reached by a last beta of exactly 1
+        table.append(before * ratio**shares if ratio else before * (shares < 1))
+    ends_clean = student.schedule.final_alpha_cumprod == 1.0
+    return np.concatenate(table)[1 if ends_clean else 0 :], per_step
 
 
 def _betas_between(alphas_cumprod: np.ndarray) -> list[float]:
@@ -193,7 +214,7 @@ def _with_time_table(
     The table has one row for each timestep of `_own_schedule`.
     """
     assert isinstance(student.network, UNet2DModel)  # the one architecture there is
-    timesteps = list(student.grid.timesteps[::-1])
+    timesteps = np.repeat(student.grid.timesteps[::-1], _own_levels(student)[1]).tolist()
     if student.schedule.final_alpha_cumprod != 1.0:
         timesteps.insert(0, 0.0)
     rows = student.network.time_proj(mx.array(timesteps, mx.float32))

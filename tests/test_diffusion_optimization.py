@@ -1,4 +1,4 @@
-"""The mission's own tests: distillation, sampling schedules and MLX, each on the bundled model and for real."""
+"""The mission's own tests: distillation, sampling schedules, MLX, on the bundled model."""
 
 from pathlib import Path
 

@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
             say_json({"run": folder.name, "path": str(folder.path), "state": "queued"})
         else:
             say(
-                f"{folder.name} works in the background; `diffopt log {folder.name} --follow` watches it."
+                f"{folder.name} works in the background; "
+                f"`diffopt log {folder.name} --follow` watches it."
             )
         return EXIT_DETACHED
     return follow(folder, is_json=options.json)
@@ -110,7 +111,8 @@ def follow(folder: RunFolder, *, is_json: bool, after: int = 0) -> int:
                 printer.clear()
                 if not _wants_to_cancel():
                     sys.stderr.write(
-                        f"detached; {folder.name} works on. `diffopt log {folder.name} --follow` watches it.\n"
+                        f"detached; {folder.name} works on. "
+                        f"`diffopt log {folder.name} --follow` watches it.\n"
                     )
                     return EXIT_DETACHED
                 _send(folder, CommandKind.CANCEL_RUN)
@@ -197,8 +199,8 @@ def _summary(result: dict[str, Any]) -> str:
     ]
     lines = [
         result["summary"],
-        f"speed-up {metrics['inference_speedup']:.1f}x by the clock, {metrics['evaluation_ratio']:.1f}x in network "
-        f"evaluations; memory {100 * metrics['memory_reduction']:+.1f} % saved",
+        f"speed-up {metrics['inference_speedup']:.1f}x by the clock, "
+        f"{metrics['evaluation_ratio']:.1f}x in network evaluations; memory {100 * metrics['memory_reduction']:+.1f} % saved",
         "",
         table(("sampler", "steps", "score", "lower bound"), rows),
     ]

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: samples out, mistakes told in one line with exit code 2."""
+"""The command line as a person meets it: samples out, mistakes told in one line, exit code 2."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def test_sample_reproduces_diffusers_from_the_same_noise(
     reference: dict[str, np.ndarray],
     relative_to_largest: Callable[[np.ndarray, np.ndarray], float],
 ) -> None:
-    """`noise` in, `samples` out, NCHW: DDIM with and without clipping, a hand-written grid, DPM-Solver++."""
+    """`noise` in, `samples` out, NCHW: DDIM, clipped and not, a given grid, DPM-Solver++, Euler."""
     save_file({"noise": reference["noise"]}, tmp_path / "noise.safetensors")
     cases = {
         ("--steps", 50, "--spacing", "leading", "--no-clip-sample"): "noclip.ddim.leading.50.x",

@@ -76,16 +76,17 @@ def test_an_unconditional_student_comes_back_with_the_same_samples(
     assert again.is_distilled  # whatever steps are asked for, it is sampled at its own
     assert again.model.steps == len(indices)
     kept = weights_of(again.model)
-    assert kept.pop("time_proj.weight").shape == (len(indices) + (final == "first"), 16)
+    rows, channels = kept.pop("time_proj.weight").shape
+    assert (rows - (final == "first")) % len(indices) == 0
+    assert channels == 16
     for key, value in weights_of(student).items():
         np.testing.assert_array_equal(kept[key], value)
-    # the levels are written as float32 betas: near 1 they keep few digits of a small alpha
-    np.testing.assert_allclose(again.model.grid.alphas, student.grid.alphas, rtol=5e-4, atol=1e-7)
+    # written as float32 betas, which near 1 would keep few digits of a small alpha
+    np.testing.assert_allclose(again.model.grid.alphas, student.grid.alphas, rtol=1e-5, atol=1e-9)
     noise = noise_for(student)
     wanted = samples_of(student, noise)
     found = samples_of(again.model, noise)
-    tolerance = 1e-5 if len(indices) == 4 else 5e-4
-    assert np.abs(found - wanted).max() < tolerance * np.abs(wanted).max()
+    assert np.abs(found - wanted).max() < 2e-5 * np.abs(wanted).max()
 
 
 def test_an_export_of_an_export_is_the_same_student(
