@@ -41,7 +41,7 @@ def assemble_result(
             run.base_model,
             student,
             run.final.noise_set,
-            batch_size=run.hardware.evaluation_batch_size,
+            batch_size=config.export.timing_batch_size,
             repeats=config.export.timing_repeats,
         )
     metrics = _metrics(run, student, quality, cost)

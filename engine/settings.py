@@ -226,6 +226,9 @@ class ExportSettings:
     timing_repeats: int = setting(
         5, "repeats behind the wall-clock speed-up", unit="repeats", ge=5, le=1000
     )
+    timing_batch_size: int = setting(
+        32, "samples in one batch of that measurement", unit="samples", ge=1, le=65_536
+    )
 
 
 @dataclass(config=STRICT)

@@ -200,7 +200,8 @@ def _summary(result: dict[str, Any]) -> str:
     lines = [
         result["summary"],
         f"speed-up {metrics['inference_speedup']:.1f}x by the clock, "
-        f"{metrics['evaluation_ratio']:.1f}x in network evaluations; memory {100 * metrics['memory_reduction']:+.1f} % saved",
+        f"{metrics['evaluation_ratio']:.1f}x in network evaluations; "
+        f"memory {100 * metrics['memory_reduction']:+.1f} % saved",
         "",
         table(("sampler", "steps", "score", "lower bound"), rows),
     ]

@@ -75,13 +75,13 @@ def difference(student: DiffusionModel, folder: Path, monkeypatch: pytest.Monkey
         snippet = re.sub(r"torch\.randn\([^)]*\)", "given_noise", snippet)
         snippet = snippet.replace("torch.arange(10)", f"torch.arange({count})")
     given: dict[str, Any] = {"given_noise": start}
-    exec(snippet, given)  # noqa: S102  (the very text that a person would copy)
+    exec(snippet, given)  # the very text that a person would copy
     theirs = (seen[-1] if labels is None else given["sample"]).numpy().transpose(0, 2, 3, 1)
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("final", ["one", "first"])
-@pytest.mark.parametrize("indices", [[0], [0, 3], [0, 15], [0, 1, 2], UNEVEN, list(range(16))])
+@pytest.mark.parametrize("indices", [[0], [0, 3], [0, 15], UNEVEN])
 def test_any_number_of_steps_of_an_unconditional_student(
     indices: list[int],
     final: Any,
@@ -138,7 +138,10 @@ def test_students_of_other_samplers(
     request: pytest.FixtureRequest,
 ) -> None:
     """Euler's timesteps are no whole numbers, and Karras' levels are not those of its timesteps."""
-    path = request.getfixturevalue(source)
+    # in v: an untrained network's eps, divided by a small alpha, would drown all differences
+    path = edited(
+        request.getfixturevalue(source), tmp_path / "model", prediction_type="v_prediction"
+    )
     original = load_model(path, steps=16, solver=sampler, spacing=spacing)
     student = student_of(original, UNEVEN)
     folder = export_student(student, original, tmp_path / "export", {})
@@ -148,7 +151,13 @@ def test_students_of_other_samplers(
 @pytest.mark.parametrize("kind", BETA_SCHEDULES)
 def test_every_beta_schedule_is_that_of_diffusers(kind: str) -> None:
     ours = NoiseSchedule.from_betas(betas(kind, 1000, 1e-4, 0.02)).alphas_cumprod
-    theirs = diffusers.DDPMScheduler(beta_schedule=kind).alphas_cumprod.numpy()
+    if kind == "exp":  # known to diffusers, but offered by none of its schedulers' configs
+        from diffusers.schedulers.scheduling_ddpm import betas_for_alpha_bar
+
+        given = {"trained_betas": betas_for_alpha_bar(1000, alpha_transform_type="exp").numpy()}
+    else:
+        given = {"beta_schedule": kind}
+    theirs = diffusers.DDPMScheduler(**given).alphas_cumprod.numpy()
     np.testing.assert_allclose(ours, theirs, rtol=3e-5)
 
 
