@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -57,7 +58,7 @@ PHASES = {
 }
 POLL_SECONDS = 0.002
 PATIENCE_SECONDS = 120.0
-SAVING_SECONDS = 0.015
+SAVING_SECONDS = 0.003
 
 
 @dataclass
@@ -67,7 +68,6 @@ class Tally:
     kills: int = 0
     unsound: int = 0  # journals
     other: int = 0  # runs, killed here among others, that came to another end
-    seconds: list[float] = field(default_factory=list)  # into the worker's life
 
 
 def create(root: Path, name: str, *, is_compiled: bool) -> RunFolder:
@@ -107,9 +107,14 @@ def finish(run: RunFolder) -> dict[str, float]:
     return seconds
 
 
-def kill_in(run: RunFolder, phase: str, seconds: dict[str, float], rng: random.Random) -> str:
-    """Start the run's worker and kill it in `phase`; return the phase in which it really was."""
-    after = last_id(run)
+def kill_in(
+    run: RunFolder, phase: str, seconds: dict[str, float], rng: random.Random
+) -> str | None:
+    """Start the run's worker and kill it in `phase`.
+
+    Return the phase in which it really was, None if the run was done before.
+    """
+    after, began = last_id(run), time.monotonic()
     worker = start_worker(run)
     words = PHASES[phase]
     if not words:
@@ -118,6 +123,8 @@ def kill_in(run: RunFolder, phase: str, seconds: dict[str, float], rng: random.R
         # not always the first of its kind: there are two stages
         skipped = rng.randrange(2) if phase in ("training", "evaluating") else 0
         for event in events_from(run, after, worker):
+            if isinstance(event, PhaseStarted):
+                seconds["loading"] = min(seconds["loading"], time.monotonic() - began)
             if isinstance(event, PhaseStarted) and event.phase in words:
                 if not skipped:
                     break
@@ -131,8 +138,7 @@ def kill_in(run: RunFolder, phase: str, seconds: dict[str, float], rng: random.R
             # a little less, for this side learns late that a phase began
             time.sleep(rng.uniform(0, 0.9 * min(seconds[word] for word in words)))
     worker.kill()
-    worker.wait()
-    return phase_at_end(run, after)
+    return phase_at_end(run, after) if worker.wait() == -signal.SIGKILL else None
 
 
 def half_written(run: RunFolder) -> bool:
@@ -216,14 +222,16 @@ def main() -> int:
         for phase in PHASES:
             if kills == options.kills:
                 break
-            began = time.monotonic()
-            hit.append(kill_in(run, phase, seconds, rng))
+            killed_in = kill_in(run, phase, seconds, rng)
+            if killed_in is None:
+                break
+            hit.append(killed_in)
             kills += 1
-            tally = tallies[hit[-1]]
+            tally = tallies[killed_in]
             tally.kills += 1
-            tally.seconds.append(time.monotonic() - began)
             tally.unsound += not is_sound(run)
-        finish(run)
+        if run.state() is not RunState.DONE:
+            finish(run)
         found = outcome_of(run)
         if wrong := [key for key in wanted if found[key] != wanted[key]]:
             differing += 1

@@ -10,6 +10,7 @@ import errno
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -42,7 +43,7 @@ _NEEDED_BYTES = 2 << 20
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Interruption(DiffoptError):  # noqa: N818  (an instruction, not an error)
+class Interruption(DiffoptError):
     """The work is left for a reason that is no error; finished pieces are kept."""
 
 
@@ -141,7 +142,7 @@ class Control:
         self.is_training = save is not None
         if self._terminations:
             self._stop(save, "SIGTERM")
-        for command in self.journal.pending():
+        while (command := self._next_command()) is not None:
             self._obey(command, save)
         if save is not None and time.monotonic() - self._last_save >= self._checkpoint_seconds:
             self._keep(save)
@@ -166,16 +167,18 @@ class Control:
                 raise StopWork("SIGTERM while the disk was full")
             try:
                 self.run.allocate_ballast()
-                if is_said and isinstance(refusal, JournalFull):
-                    # before the event that had no room, for that one may end the run
-                    self.journal.emit(self._there_is_room())
+                is_over = isinstance(refusal, JournalFull)
+                if is_over:
+                    # said before the event that had no room, for that one may end the run
+                    self.journal.emit(*self._about_room(refusal, is_said=is_said))
                     is_said = False
                 written = write()
             except (DiskFull, JournalFull, OSError) as error:
                 refusal = _as_no_room(error)
                 continue
-            if is_said:
-                self.with_room(lambda: self.journal.emit(self._there_is_room()))
+            if not is_over:
+                last = self._about_room(refusal, is_said=is_said)
+                self.with_room(partial(self.journal.emit, *last))
             return written
 
     def _about_full_disk(self, refusal: Exception) -> tuple[Event, ...]:
@@ -185,8 +188,10 @@ class Control:
             Paused(step=self.step, reason=f"the disk is full: {refusal}"),
         )
 
-    def _there_is_room(self) -> Event:
-        return Continued(step=self.step, reason="there is room again")
+    def _about_room(self, refusal: Exception, *, is_said: bool) -> tuple[Event, ...]:
+        """Return what to say once there is room: all of it, if there was none to say it in."""
+        continued = Continued(step=self.step, reason="there is room again")
+        return (continued,) if is_said else (*self._about_full_disk(refusal), continued)
 
     def _try_to_say(self, *events: Event) -> bool:
         try:
@@ -196,6 +201,10 @@ class Control:
         return True
 
     # Commands
+
+    def _next_command(self) -> Command | None:
+        """Return the oldest command; one at a time, for obeying it may take others in."""
+        return next(iter(self.journal.pending()), None)
 
     def _obey(self, command: Command, save: Save | None) -> None:
         kind, acknowledge = command.kind, self.acknowledge
@@ -240,7 +249,7 @@ class Control:
             time.sleep(_POLL_SECONDS)
             if self._terminations:
                 self._stop(save, "SIGTERM")
-            for command in self.journal.pending():
+            while (command := self._next_command()) is not None:
                 if command.kind == CommandKind.RESUME:
                     self.acknowledge(command, "done", Continued(step=self.step))
                     if not self.has_turn:
@@ -250,8 +259,14 @@ class Control:
                     command.kind == CommandKind.PAUSE_AND_FREE and not self.is_working
                 ):
                     self.acknowledge(command, "done", detail="it was paused already")
-                else:
+                    continue
+                try:
                     self._obey(command, save)
+                except (CancelStage, RetryStage):
+                    # written past `emit`, which would take it for what came of the command
+                    ended = Continued(step=self.step, reason=str(command.kind))
+                    self.with_room(partial(self.journal.emit, ended))
+                    raise
 
     def _keep(self, save: Save | None) -> CheckpointSaved | None:
         if save is None:

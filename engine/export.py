@@ -7,7 +7,8 @@ told:
   that takes ``timesteps=``; sampled by the ten-line loop of the model card.
 * unconditional: stock ``DDIMPipeline`` takes a number of steps only, so the schedule itself has
   that many timesteps: the time embedding becomes a table with one row for each, and the betas are
-  those between the student's levels.
+  those between the student's levels. So is a class-conditional student whose levels no list of
+  whole timesteps can name (Euler's and Karras' spacing, zero terminal SNR).
 """
 
 import hashlib
@@ -22,6 +23,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 import engine
+from engine.diffusion.grid import grid_at
 from engine.diffusion.scheduler_config import GRID_KEY
 from engine.files import replacing_folder, write_json, write_text
 from engine.models.checkpoint import save_network
@@ -46,12 +48,12 @@ def export_student(
     steps...).
     """
     with replacing_folder(folder) as temporary:
-        if student.class_count is None and not _needs_labels(original):
-            network, network_config = _with_time_table(student, original)
-            scheduler = _own_schedule(student)
-        else:
+        if _needs_labels(original) and _can_be_listed(student, original):
             network, network_config = student.network, dict(original.checkpoint.network_config)
             scheduler = _listed_timesteps(student, original)
+        else:
+            network, network_config = _with_time_table(student, original)
+            scheduler = _own_schedule(student)
         save_network(network, temporary / "unet", network_config)
         (temporary / "scheduler").mkdir()
         write_json(temporary / "scheduler" / "scheduler_config.json", scheduler)
@@ -64,7 +66,10 @@ def export_student(
 def model_card(student: DiffusionModel, scheduler_class: str, facts: dict[str, Any]) -> str:
     """Return the README.md of an exported student, with a snippet that runs as it stands."""
     height, width, channels = student.sample_shape
-    snippet = _PIPELINE_SNIPPET if scheduler_class == "DDIMScheduler" else _LOOP_SNIPPET
+    has_own_schedule = scheduler_class == "DDIMScheduler"
+    snippet = _LOOP_SNIPPET
+    if has_own_schedule and student.class_count is None:
+        snippet = _PIPELINE_SNIPPET
     timesteps = ", ".join(f"{t:g}" for t in student.grid.timesteps)
     lines = [
         "---\nlibrary_name: diffusers\ntags: [diffusion, distillation, diffopt]\n---",
@@ -86,6 +91,12 @@ def model_card(student: DiffusionModel, scheduler_class: str, facts: dict[str, A
             height=height,
             width=width,
             classes=student.class_count or 1,
+            scheduler=scheduler_class,
+            timesteps=(
+                f"num_inference_steps={student.steps})  # and no other number"
+                if has_own_schedule
+                else 'timesteps=scheduler.config["diffopt_timesteps"])  # not num_inference_steps'
+            ),
         ),
         "```",
         "",
@@ -104,12 +115,12 @@ def model_card(student: DiffusionModel, scheduler_class: str, facts: dict[str, A
 
 _LOOP_SNIPPET = """\
 import torch
-from diffusers import DPMSolverMultistepScheduler, UNet2DModel
+from diffusers import {scheduler}, UNet2DModel
 
 folder = "."  # this folder
 unet = UNet2DModel.from_pretrained(folder, subfolder="unet")
-scheduler = DPMSolverMultistepScheduler.from_pretrained(folder, subfolder="scheduler")
-scheduler.set_timesteps(timesteps=scheduler.config["diffopt_timesteps"])  # not num_inference_steps
+scheduler = {scheduler}.from_pretrained(folder, subfolder="scheduler")
+scheduler.set_timesteps({timesteps}
 sample, labels = torch.randn(10, {channels}, {height}, {width}), torch.arange(10) % {classes}
 for t in scheduler.timesteps:
     with torch.no_grad():
@@ -228,6 +239,19 @@ def _with_time_table(
     }
     network.load_weights(list(weights.items()))
     return network, config
+
+
+def _can_be_listed(student: DiffusionModel, original: LoadedModel) -> bool:
+    """Return whether a list of timesteps says all that diffusers needs to sample like us.
+
+    It cuts timesteps to whole numbers, takes their trained levels, and stops short of pure noise.
+    """
+    if original.checkpoint.network_config.get("class_embed_type") == "timestep":
+        return True  # a time table would embed the labels too
+    grid = student.grid
+    if any(t != int(t) for t in grid.timesteps) or grid.alphas[0] == 0:
+        return False
+    return np.allclose(grid_at(student.schedule, grid.timesteps).alphas, grid.alphas, rtol=1e-6)
 
 
 def _needs_labels(original: LoadedModel) -> bool:

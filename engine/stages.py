@@ -133,15 +133,14 @@ def _made(
 ) -> DiffusionModel | None:
     """Train and judge one try, or recall what came of it; return the student if it passed."""
     student, started = plan.teacher.student(plan.grid), monotonic()
-    if plan.attempt == 1 and run.recall(plan.record_name) is None:
+    verdict_name = f"{plan.record_name}-verdict"
+    trained, judged = run.recall(plan.record_name), run.recall(verdict_name)
+    if plan.attempt == 1 and trained is None:
         run.hooks.emit(
             StageStarted(
                 stage=plan.stage, input_steps=plan.teacher.steps, output_steps=plan.grid.steps
             )
         )
-
-    verdict_name = f"{plan.record_name}-verdict"
-    trained, judged = run.recall(plan.record_name), run.recall(verdict_name)
     if trained is None or not (trained.tensors or judged):
         trained = _trained(run, distillation, plan, student, trajectories)
         run.keep(plan.record_name, trained, stage=plan.stage)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,3 +63,13 @@ def random_images() -> Callable[..., np.ndarray]:
         return np.clip(out, 0, 1)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shift_output() -> Callable[[Any, float], None]:
+    """Add to a model's predictions, so that it is no longer the one it was made from."""
+
+    def shift(model: Any, amount: float) -> None:
+        model.network.conv_out.bias = model.network.conv_out.bias + amount
+
+    return shift

@@ -53,7 +53,8 @@ class Grid:
         """Return the grid that visits only the given points and ends where this ends.
 
         `indices` rise and point into `timesteps`. Consecutive points of the result bracket whole
-        steps of this grid: what a student of it can be trained on.
+        steps of this grid: what a student of it can be trained on. It starts from unit noise
+        whatever this grid starts from, for an exported student can start from nothing else.
         """
         levels = [*indices, self.steps]
         return replace(
@@ -62,6 +63,7 @@ class Grid:
             alphas=tuple(self.alphas[i] for i in levels),
             sigmas=tuple(self.sigmas[i] for i in levels),
             name=name or self.name,
+            start_scale=1.0,
         )
 
     def indices_of(self, student: "Grid") -> list[int]:

@@ -30,7 +30,8 @@ def weights_of(model: DiffusionModel) -> dict[str, np.ndarray]:
 def student_of(original: LoadedModel, indices: list[int]) -> DiffusionModel:
     """Return a student that is not its teacher: exporting the wrong network must be seen."""
     student = original.model.student(original.model.grid.subset(indices, "chosen"))
-    student.network.conv_out.bias = student.network.conv_out.bias + 0.01
+    network: Any = student.network
+    network.conv_out.bias = network.conv_out.bias + 0.01
     return student
 
 
@@ -202,10 +203,11 @@ def test_a_half_written_export_is_never_seen(
     class_conditional: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    shift_output: Callable,
 ) -> None:
     original = load_model(class_conditional, steps=16, spacing="trailing")
     student = student_of(original, UNEVEN)
-    folder = tmp_path / "export"
+    folder, before = tmp_path / "export", {}
     if is_there_before:
         export_student(student, original, folder, FACTS)
         before = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -214,7 +216,7 @@ def test_a_half_written_export_is_never_seen(
         raise OSError("no space left")
 
     monkeypatch.setattr(export, broken, fail)
-    student.network.conv_out.bias = student.network.conv_out.bias + 1.0
+    shift_output(student, 1.0)
     with pytest.raises(OSError, match="no space left"):
         export_student(student, original, folder, FACTS)
     assert [path.name for path in tmp_path.iterdir()] == (["export"] if is_there_before else [])

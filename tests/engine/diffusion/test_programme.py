@@ -15,7 +15,7 @@ from engine.training.trajectories import record_trajectories
 def price(costs: np.ndarray, path: list[int], gamma: float) -> float:
     """Return the cost of a path as V_k defines it: its n-th step weighs gamma**n."""
     levels = [*path, costs.shape[0]]
-    return sum(gamma**place * costs[i, j] for place, (i, j) in enumerate(pairwise(levels)))
+    return sum(gamma**place * float(costs[i, j]) for place, (i, j) in enumerate(pairwise(levels)))
 
 
 def random_costs(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -38,12 +38,12 @@ def same_bytes(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> bool:
 @pytest.fixture
 def distillation() -> Callable[..., ProgressiveDistillation]:
     def make(images: np.ndarray | None = None, **changes: Any) -> ProgressiveDistillation:
-        hardware = {
+        hardware: dict[str, Any] = {
             key: changes.pop(key)
             for key in list(changes)
             if key in HardwareSettings.__dataclass_fields__
         }
-        training = {
+        training: dict[str, Any] = {
             "iterations": [6],
             "trajectories": 16,
             "batch_size": 8,
@@ -51,9 +51,10 @@ def distillation() -> Callable[..., ProgressiveDistillation]:
             "refresh_steps": 3,
             "report_every": 1,
         }
+        hardware.setdefault("compile", False)
         return ProgressiveDistillation(
             TrainingSettings(**(training | changes)),
-            HardwareSettings(**({"compile": False} | hardware)),
+            HardwareSettings(**hardware),
             images,
         )
 
@@ -292,10 +293,12 @@ def test_the_second_stage_starts_from_the_trained_first_student(
 
 
 def test_a_student_that_already_learnt_may_go_on(
-    teacher: DiffusionModel, distillation: Callable[..., ProgressiveDistillation]
+    teacher: DiffusionModel,
+    distillation: Callable[..., ProgressiveDistillation],
+    shift_output: Callable,
 ) -> None:
     student = teacher.student(uniform_subset(teacher, 3))
-    student.network.conv_out.bias = student.network.conv_out.bias + 1.0
+    shift_output(student, 1.0)
     before = weights_of(student)
     distillation(learning_rate=1e-12).distill_stage(teacher, student, {"start_from_teacher": False})
     for key, value in weights_of(student).items():
@@ -412,7 +415,10 @@ def test_a_stage_taken_up_again_ends_in_the_same_bytes(
         class LeftError(Exception):
             pass
 
-        def leave(save: Callable[[], Any], left_at: int = left_at, kept: list = kept) -> None:
+        def leave(
+            save: Callable[[], Any] | None, left_at: int = left_at, kept: list = kept
+        ) -> None:
+            assert save is not None
             save()
             if kept[-1].step == left_at:
                 raise LeftError

@@ -135,7 +135,9 @@ def test_rollouts_visit_what_the_student_visits(
 
 
 def test_rollouts_follow_the_student_as_it_learns(
-    make_model: Callable[..., DiffusionModel], unit_normal: Callable[..., np.ndarray]
+    make_model: Callable[..., DiffusionModel],
+    unit_normal: Callable[..., np.ndarray],
+    shift_output: Callable,
 ) -> None:
     teacher = make_model(steps=8, class_count=None)
     student = teacher.student(uniform_subset(teacher, 3))
@@ -148,7 +150,7 @@ def test_rollouts_follow_the_student_as_it_learns(
         batch_size=8,
     )
     before = source(0)
-    student.network.conv_out.bias = student.network.conv_out.bias + 0.5
+    shift_output(student, 0.5)
     after = source(0)
     np.testing.assert_array_equal(after.z[0], before.z[0])
     assert np.abs(after.z[1] - before.z[1]).max() > 0.01
