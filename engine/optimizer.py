@@ -11,7 +11,7 @@ from typing import Any
 import mlx.nn as nn
 
 from engine import hardware
-from engine.config import DiffusionOptimizationConfig
+from engine.config import DiffusionOptimizationConfig, config_from_dict
 from engine.context import RunContext
 from engine.control import CancelStage
 from engine.diffusion.grid import Grid
@@ -27,6 +27,7 @@ from engine.run.events import PlannedStage, RunPlanned, StageRolledBack
 from engine.settings import HardwareSettings
 from engine.stages import StageOutcome, run_stage
 from engine.training.adaptive import AdaptiveScheduler, Ranked
+from engine.training.classifier import CLASSIFIER_CLASSES, CLASSIFIER_SHAPE, load_classifier
 from engine.training.distill import ProgressiveDistillation
 from engine.training.images import load_images
 from engine.training.trajectories import Trajectories
@@ -49,7 +50,8 @@ class AdaptiveDiffusionOptimizer:
         hooks: Hooks | None = None,
         name: str = "diffopt",
     ) -> None:
-        self.config = config
+        # Validated once more as a whole: assigning to a section checks that section alone.
+        self.config = config = config_from_dict(config.to_dict(), "the configuration")
         machine = hardware_settings(config)
         is_compiled = hardware.configure_mlx(
             cache_limit_bytes=int(machine.cache_limit_gib * 2**30)
@@ -206,6 +208,15 @@ def check_original(original: LoadedModel, config: DiffusionOptimizationConfig) -
             f"{original.model.steps} steps; wanted the original model, which samples in "
             f"original.steps ({config.original.steps})."
         )
+    if config.quality.classifier is not None:
+        load_classifier(config.quality.classifier)
+        facts = (original.model.sample_shape, original.model.class_count)
+        if facts != (CLASSIFIER_SHAPE, CLASSIFIER_CLASSES):
+            raise ConfigError(
+                f"quality.classifier: {config.quality.classifier} reads {CLASSIFIER_CLASSES} "
+                f"classes off samples of (H, W, C) = {CLASSIFIER_SHAPE}; the model makes {facts[0]} "
+                f"with {facts[1] or 'no'} classes. Set it to null."
+            )
     network = original.checkpoint.network_config
     if network.get("class_embed_type") is not None:
         raise ConfigError(

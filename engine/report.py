@@ -95,7 +95,7 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         "|---|---|---|---|---|---|---|---|",
         *(_anchor_row(anchor) for anchor in result["anchors"]),
         "",
-        f"Gap closed over the best sampler without training: {_number(result['gap_closed'])} of 1.",
+        _gap_line(result["gap_closed"]),
     ]
     if result.get("label_accuracy"):
         accuracy = result["label_accuracy"]
@@ -194,6 +194,14 @@ def _anchor_row(anchor: Mapping[str, Any]) -> str:
         f"{quality['band_energy']['value']:.4f} | {quality['score']:.4f} | "
         f"{quality['lower_bound']:.4f} | {anchor['noise_set']}, n = {quality['samples']} |"
     )
+
+
+def _gap_line(gap: float | None) -> str:
+    if gap is None:
+        return "The gap to the best sampler without training was not measured at this step count."
+    if gap < 0:
+        return "The best sampler without training does better than this student: take that instead."
+    return f"Of the gap that the best sampler without training leaves, {gap:.0%} is closed."
 
 
 def _row(name: str, value: object, how: str) -> str:

@@ -76,7 +76,6 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
     from engine.models.folder import resolve_model_path
     from engine.models.loading import load_model
     from engine.optimizer import check_original
-    from engine.training.classifier import load_classifier
     from engine.training.images import load_images
 
     if not config.model_path.startswith("bundled:"):
@@ -88,8 +87,6 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
         solver=config.original.sampler,
     )
     check_original(original, config)
-    if config.quality.classifier is not None:
-        load_classifier(config.quality.classifier)
     if config.training.states == "data" and config.data.images is not None:
         load_images(config.data.images, original.model.sample_shape, original.model.class_count)
 
@@ -201,7 +198,7 @@ def _summary(result: dict[str, Any]) -> str:
         result["summary"],
         f"speed-up {metrics['inference_speedup']:.1f}x by the clock, "
         f"{metrics['evaluation_ratio']:.1f}x in network evaluations; "
-        f"memory {100 * metrics['memory_reduction']:+.1f} % saved",
+        f"peak memory {-100 * metrics['memory_reduction']:+.1f} %",
         "",
         table(("sampler", "steps", "score", "lower bound"), rows),
     ]

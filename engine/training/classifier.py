@@ -15,6 +15,8 @@ import numpy as np
 from engine.errors import ConfigError
 
 BUNDLED = "bundled:digits"
+CLASSIFIER_SHAPE = (8, 8, 1)  # (H, W, C) of what it reads
+CLASSIFIER_CLASSES = 10
 
 
 class DigitClassifier(nn.Module):

@@ -181,6 +181,16 @@ def test_a_damaged_model_is_refused_before_a_run_is_made(
     assert not runs.exists()
 
 
+def test_a_classifier_of_other_pictures_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, ddpm_cifar: Path
+) -> None:
+    words = ("--set", f"model_path={ddpm_cifar}", "--runs-dir", tmp_path / "runs")
+    code, _, error = run(capsys, "run", "demo", *words)
+    assert code == 2
+    assert "Set it to null" in error
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_runs_folder_below_a_file_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

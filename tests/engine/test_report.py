@@ -81,7 +81,7 @@ def test_every_figure_stands_in_the_text(result: dict[str, Any]) -> None:
         "-5.0 %",
         "Timesteps: 999, 500, 250, 19.5 (grid: dp z_mse 1).",
         "original 0.992, student 0.990",
-        "not measured of 1",
+        "without training was not measured",
         "| ddim | trailing | 999, 749, 499, 249 | 0.8700 |",
         "looked at 3 times",
         "![loss of each try](loss.png)",
@@ -129,3 +129,8 @@ def test_a_run_in_which_nothing_passed_is_reported_too(
     assert "## Samples" not in text
     assert "## Without any training" not in text
     assert (tmp_path / "quality.png").is_file()
+
+
+@pytest.mark.parametrize(("gap", "told"), [(0.75, "75% is closed"), (-0.2, "take that instead")])
+def test_the_gap_is_said_in_words(result: dict[str, Any], gap: float, told: str) -> None:
+    assert told in report_text(result | {"gap_closed": gap}, has_losses=False)
