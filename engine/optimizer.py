@@ -214,8 +214,8 @@ def check_original(original: LoadedModel, config: DiffusionOptimizationConfig) -
         if facts != (CLASSIFIER_SHAPE, CLASSIFIER_CLASSES):
             raise ConfigError(
                 f"quality.classifier: {config.quality.classifier} reads {CLASSIFIER_CLASSES} "
-                f"classes off samples of (H, W, C) = {CLASSIFIER_SHAPE}; the model makes {facts[0]} "
-                f"with {facts[1] or 'no'} classes. Set it to null."
+                f"classes off samples of (H, W, C) = {CLASSIFIER_SHAPE}; this model makes "
+                f"{facts[0]} with {facts[1] or 'no'} classes. Set it to null."
             )
     network = original.checkpoint.network_config
     if network.get("class_embed_type") is not None:
