@@ -12,10 +12,10 @@ from engine.models.diffusion import DiffusionModel
 from engine.records import OptimizationMetrics, Quality
 from engine.report import write_report
 from engine.run.events import Exported
-from engine.stages import save_comparison
 from engine.training.adaptive import Ranked
 from engine.training.classifier import label_accuracy, load_classifier
 from engine.training.evaluate import Cost, measure_cost
+from engine.tries import save_comparison
 
 EXIT_REACHED, EXIT_MISSED = 0, 3
 
