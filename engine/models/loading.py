@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from mlx.utils import tree_flatten
+
+from engine.blas import fit_threads
 from engine.diffusion.names import Solver, Spacing
 from engine.diffusion.scheduler_config import GRID_KEY, SchedulerSettings, read_scheduler_config
 from engine.errors import CheckpointError
@@ -47,6 +50,8 @@ def load_model(
     set_alpha_to_one and clip_sample. Raises CheckpointError naming the file and the key.
     """
     checkpoint = load_checkpoint(path)
+    parameters = tree_flatten(checkpoint.network.parameters(), destination={})
+    fit_threads(sum(value.size for value in parameters.values()))
     settings = read_scheduler_config(checkpoint.scheduler_config, _scheduler_source(checkpoint))
     if final_alpha is not None:
         settings = replace(settings, schedule=settings.schedule.ending_at(final_alpha))

@@ -157,3 +157,27 @@ def test_a_mac_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_process_never_counts_more_cores_than_there_are() -> None:
     assert 1 <= blas.usable_cores() <= (os.cpu_count() or 1)
+
+
+@with_wheels
+@pytest.mark.parametrize(("threads", "wanted"), [("", [1, "all"]), ("2", [2, 2])])
+def test_a_small_network_gets_one_thread_unless_the_user_chose(
+    tmp_path: Path, threads: str, wanted: list[int | str]
+) -> None:
+    code = """
+import ctypes
+from engine import blas
+path = blas.load_fast_blas().path
+for parameters in (1000, 10**9):
+    blas.fit_threads(parameters)
+    print(ctypes.CDLL(path).scipy_openblas_get_num_threads())
+"""
+    found = python(code, tmp_path, **({"OPENBLAS_NUM_THREADS": threads} if threads else {}))
+    cores = blas.usable_cores()
+    assert found.stdout.split() == [str(cores if n == "all" else n) for n in wanted]
+
+
+def test_fitting_threads_without_a_fast_blas_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "_report", None)
+    blas.fit_threads(1000)
+    assert blas._report is None
