@@ -50,7 +50,7 @@ def load_model(
     set_alpha_to_one and clip_sample. Raises CheckpointError naming the file and the key.
     """
     checkpoint = load_checkpoint(path)
-    parameters = tree_flatten(checkpoint.network.parameters(), destination={})
+    parameters = dict(tree_flatten(checkpoint.network.parameters()))
     fit_threads(sum(value.size for value in parameters.values()))
     settings = read_scheduler_config(checkpoint.scheduler_config, _scheduler_source(checkpoint))
     if final_alpha is not None:
