@@ -112,7 +112,7 @@ def _anchors(
 
     if student is not base:
         add("distilled student", student.steps, quality)
-    add("original, run again", base.steps, final.quality_of(base))
+    add("original, run again", base.steps, select.quality_of(base), "select")
     scheduler, sampler = run.original.settings, run.config.original
     twice = min(2 * base.steps, base.schedule.count)
     doubled = scheduler.grid(twice, sampler.spacing, sampler.sampler)
