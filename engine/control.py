@@ -7,12 +7,13 @@ or holds still while paused, or raises one of the interruptions below, which the
 """
 
 import errno
+import math
 import signal
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from engine.errors import Cancelled, DiffoptError
 from engine.run import (
@@ -31,13 +32,18 @@ from engine.run.events import (
     DiskLow,
     Event,
     Paused,
+    PhaseProgressed,
     RunCancelled,
+    StageAccepted,
+    StageRolledBack,
+    TryStarted,
 )
 
 Save = Callable[[], CheckpointSaved | None]
 Result = TypeVar("Result")
 
 _POLL_SECONDS = 0.25
+_MEMORY_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 4.0  # between two tries on a full disk: each may gather all weights
 _NEEDED_BYTES = 2 << 20
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -85,6 +91,10 @@ class Control:
         self.has_turn = False  # no longer in the machine's queue
         self.is_working = False  # the optimizer runs, and may be interrupted
         self.is_training = False
+        self.stage: int | None = None  # at work
+        # What the device holds; told about once a second, in a commit that is made anyway.
+        self.measure_memory: Callable[[], Mapping[str, int]] | None = None
+        self._measured_at = -math.inf
 
     def listen_for_signals(self) -> None:
         """SIGTERM: checkpoint and stop; a second one: stop now.
@@ -108,11 +118,16 @@ class Control:
 
         Where a command led to it, its answer is in the same commit: a kill loses neither alone.
         """
+        if isinstance(event, TryStarted):
+            self.stage = event.stage
+        elif isinstance(event, StageAccepted | StageRolledBack):
+            self.stage = None
         if self._unanswered is not None:
             command, self._unanswered = self._unanswered, None
             self.acknowledge(command, "done", event)
             return
-        self.with_room(lambda: self.journal.emit(event))
+        latest = self._memory() if isinstance(event, PhaseProgressed) else None
+        self.with_room(lambda: self.journal.record(event, latest=latest))
 
     def acknowledge(self, command: Command, outcome: str, *events: Event, detail: str = "") -> None:
         """Answer a command and write what came of it, however long it takes until there is room."""
@@ -126,7 +141,22 @@ class Control:
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one step's metrics."""
         self.step = step
-        self.with_room(lambda: self.journal.record_metrics(step, metrics))
+        latest = self._memory()
+        self.with_room(lambda: self.journal.record(step=step, metrics=metrics, latest=latest))
+
+    def _memory(self) -> dict[str, Any] | None:
+        """Return the latest value ``memory`` where it is time for one."""
+        now = time.monotonic()
+        if self.measure_memory is None or now - self._measured_at < _MEMORY_SECONDS:
+            return None
+        self._measured_at = now
+        return {"memory": dict(self.measure_memory())}
+
+    def tell_memory(self) -> None:
+        """Write what the device holds now, for nothing else will be written for a while."""
+        self._measured_at = -math.inf
+        if latest := self._memory():
+            self.with_room(lambda: self.journal.record(latest=latest))
 
     def rewind(self, step: int) -> None:
         """Drop the metrics past `step`: training goes on from there."""
@@ -208,6 +238,10 @@ class Control:
 
     def _obey(self, command: Command, save: Save | None) -> None:
         kind, acknowledge = command.kind, self.acknowledge
+        if command.stage not in (None, self.stage):
+            at_work = "no stage is" if self.stage is None else f"stage {self.stage} is"
+            acknowledge(command, "superseded", detail=f"{at_work} at work, not {command.stage}")
+            return
         if kind == CommandKind.PAUSE or (
             kind == CommandKind.PAUSE_AND_FREE and not self.is_working  # there is nothing to free
         ):

@@ -215,6 +215,18 @@ def peak_memory_bytes() -> int:
     return mx.get_peak_memory()
 
 
+def memory_in_use() -> dict[str, int]:
+    """Return what MLX holds now, the most since the last reset, and what it keeps for reuse.
+
+    Keys active_bytes, peak_bytes, cache_bytes; the journal's latest value ``memory``.
+    """
+    return {
+        "active_bytes": mx.get_active_memory(),
+        "peak_bytes": mx.get_peak_memory(),
+        "cache_bytes": mx.get_cache_memory(),
+    }
+
+
 def clear_cache() -> None:
     """Give MLX's freed buffers back to the system, as after a preview or an evaluation."""
     mx.clear_cache()

@@ -127,16 +127,17 @@ class Worker:
                 self.control.is_working = self.control.is_training = False
             # Out of the except block, or its traceback would keep every array alive.
             _release_memory()
+            self.control.tell_memory()
             paused = Paused(step=self.control.step, is_memory_freed=True)
             self.control.acknowledge(command, "done", paused)
             self.control.wait_for_resume()
 
     def _optimized(self) -> dict:
-        from engine.optimizer import (
-            AdaptiveDiffusionOptimizer,  # brings MLX in, once the run's turn has come
-        )
+        from engine import hardware  # these bring MLX in, once the run's turn has come
+        from engine.optimizer import AdaptiveDiffusionOptimizer
 
         control = self.control
+        control.measure_memory = hardware.memory_in_use
         hooks = Hooks(
             emit=control.emit,
             record=control.record,

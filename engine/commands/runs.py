@@ -10,24 +10,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-import engine
 from engine.commands.output import ProgressPrinter, line_for, say, say_json, table
 from engine.config import DiffusionOptimizationConfig, config_to_yaml, load_config
 from engine.errors import RunError
 from engine.run import (
-    Command,
     CommandKind,
-    CommandQueue,
     JournalReader,
     RunFolder,
     RunState,
+    create_and_start,
     event_to_dict,
     find_run,
     list_runs,
-    start_worker,
+    send,
+    take_up,
+    wait_for,
 )
 from engine.run.events import (
-    CommandAcknowledged,
     Evaluated,
     RunCancelled,
     RunFailed,
@@ -36,7 +35,6 @@ from engine.run.events import (
 )
 
 _POLL_SECONDS = 0.25
-_ANSWER_SECONDS = 10.0
 _ENDED_BADLY = (RunState.FAILED, RunState.CANCELLED)
 EXIT_FAILED, EXIT_CANCELLED, EXIT_DETACHED = 1, 130, 0
 
@@ -46,16 +44,14 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config, options.set or ())
     check_inputs(config)
     label = Path(options.config).stem if Path(options.config).suffix else str(options.config)
-    folder = RunFolder.create(
+    folder = create_and_start(
         options.runs_dir,
         config_to_yaml(config),
         label=label,
         name=options.name,
         client="diffopt run",
-        engine_version=engine.__version__,
         is_network_allowed=options.force,
     )
-    start_worker(folder)
     if options.detach:
         if options.json:
             say_json({"run": folder.name, "path": str(folder.path), "state": "queued"})
@@ -112,7 +108,7 @@ def follow(folder: RunFolder, *, is_json: bool, after: int = 0) -> int:
                         f"`diffopt log {folder.name} --follow` watches it.\n"
                     )
                     return EXIT_DETACHED
-                _send(folder, CommandKind.CANCEL_RUN)
+                send(folder, CommandKind.CANCEL_RUN, client="diffopt run")
     finally:
         printer.clear()
     _tell_result(folder, is_json=is_json)
@@ -322,45 +318,33 @@ def steer(options: argparse.Namespace) -> int:
         kind = CommandKind.PAUSE_AND_FREE
     if kind is CommandKind.CANCEL_RUN and options.stage:
         kind = CommandKind.CANCEL_STAGE
-    status = folder.status()
-    if status.pid is None and kind is CommandKind.RESUME:
-        return _take_up(folder, status.state, is_json=options.json)
-    # one that is queued without a process is about to have one, which will read the command
-    if status.state.is_over or (status.pid is None and status.state is not RunState.QUEUED):
-        is_resumable = status.state not in (RunState.DONE, RunState.CANCELLED)
-        remedy = f" `diffopt resume {folder.name}` takes it up again." if is_resumable else ""
-        raise RunError(
-            f"{folder.name} is {status.state}; no worker is there to obey {kind}.{remedy}"
-        )
-    outcome, detail = _send(folder, kind)
-    if kind is CommandKind.RESUME and outcome != "done" and folder.status().pid is None:
+    if kind is CommandKind.RESUME and folder.status().pid is None:
+        return _take_up(folder, is_json=options.json)
+    given = wait_for(folder, send(folder, kind, client="diffopt"))
+    if kind is CommandKind.RESUME and not (given and given.is_done) and not folder.status().pid:
         # the worker was about to end when it was asked
-        return _take_up(folder, folder.state(), is_json=options.json)
-    answer = outcome or "sent; the worker has not answered yet"
-    if detail:
-        answer += f", {detail}"
+        return _take_up(folder, is_json=options.json)
     if options.json:
         say_json(
             {
                 "run": folder.name,
                 "command": str(kind),
-                "outcome": outcome,
-                "detail": detail,
+                "outcome": given.outcome if given else None,
+                "detail": given.detail if given else "",
                 "state": str(folder.state()),
             }
         )
     else:
-        say(f"{folder.name}: {kind}: {answer}")
-    return 0 if outcome in ("done", None) else EXIT_FAILED
+        words = "sent; the worker has not answered yet"
+        if given:
+            words = f"{given.outcome}, {given.detail}" if given.detail else given.outcome
+        say(f"{folder.name}: {kind}: {words}")
+    return 0 if given is None or given.is_done else EXIT_FAILED
 
 
-def _take_up(folder: RunFolder, state: RunState, *, is_json: bool) -> int:
+def _take_up(folder: RunFolder, *, is_json: bool) -> int:
     """Start a worker for a run that has none."""
-    if state in (RunState.DONE, RunState.CANCELLED):
-        raise RunError(
-            f"{folder.name} is {state}; there is nothing left to do. `diffopt run` starts another."
-        )
-    start_worker(folder)
+    take_up(folder)
     if is_json:
         say_json({"run": folder.name, "command": "resume", "outcome": "started", "state": "queued"})
     else:
@@ -368,20 +352,3 @@ def _take_up(folder: RunFolder, state: RunState, *, is_json: bool) -> int:
             f"{folder.name}: a worker takes it up; `diffopt log {folder.name} --follow` watches it."
         )
     return 0
-
-
-def _send(folder: RunFolder, kind: CommandKind) -> tuple[str | None, str]:
-    """Send a command and wait a little; return its outcome, None if there is none yet, and why."""
-    command = Command.new(kind, client="diffopt")
-    with CommandQueue(folder.journal_path) as queue:
-        queue.send(command)
-        outcome = queue.wait_for(command.id, _ANSWER_SECONDS)
-    if outcome is None:
-        return None, ""
-    with JournalReader(folder.journal_path) as reader:
-        answers = [
-            stored.event
-            for stored in reader.facts()
-            if isinstance(stored.event, CommandAcknowledged)
-        ]
-    return outcome, next(one.detail for one in answers if one.command_id == command.id)

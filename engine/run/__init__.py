@@ -1,8 +1,8 @@
 """What a run says, and how it is heard: events, journal, commands, run folders.
 
 The only wing that `tui` enters; no MLX. The worker's side: `RunFolder.own`, `JournalWriter`,
-`Heartbeat`, `TrainingQueue`. A client's: `JournalReader`, `CommandQueue`, `RunFolder.status`,
-`list_runs`, `find_run`, `start_worker`.
+`Heartbeat`, `TrainingQueue`. A client's: `JournalReader`, `RunFolder.status`, `list_runs`,
+`find_run`, and `steering`: make a run, ask something of it, take it up again.
 """
 
 from engine.run.codec import decode_event, encode_event, event_to_dict, kind_of
@@ -17,8 +17,18 @@ from engine.run.reader import JournalReader, Poll, StoredEvent
 from engine.run.runs import find_run, list_runs, start_worker
 from engine.run.schema import JournalFull
 from engine.run.state import RunState
+from engine.run.steering import (
+    Answer,
+    answer_to,
+    create_and_start,
+    send,
+    take_up,
+    wait_for,
+    why_not,
+)
 
 __all__ = [
+    "Answer",
     "Command",
     "CommandKind",
     "CommandQueue",
@@ -36,6 +46,8 @@ __all__ = [
     "StoredEvent",
     "TrainingQueue",
     "Turn",
+    "answer_to",
+    "create_and_start",
     "decode_event",
     "encode_event",
     "ensure_room",
@@ -44,6 +56,10 @@ __all__ = [
     "free_bytes",
     "kind_of",
     "list_runs",
+    "send",
     "start_worker",
+    "take_up",
+    "wait_for",
+    "why_not",
     "write_atomically",
 ]

@@ -120,8 +120,9 @@ class JournalReader:
         """Return the latest values by key.
 
         ``state``; ``progress`` [monotonic, wall clock, step]; ``heartbeat`` [monotonic, wall
-        clock]; ``engine`` {pid, host} while one is at work; ``phase``, the newest phase event; and
-        what else the worker put there.
+        clock]; ``engine`` {pid, host} while one is at work; ``phase``, the newest phase event;
+        ``memory`` {active_bytes, peak_bytes, cache_bytes} of MLX, about once a second while it
+        works; and what else the worker put there.
         """
         return {
             key: json.loads(value) for key, value in self._rows("select key, value from latest")
@@ -176,6 +177,16 @@ class JournalReader:
         return problems + [
             f"the roll-ups of {name} over {level} steps miss rows" for name, level in unsummed
         ]
+
+    def command(self, command_id: str) -> CommandRecord | None:
+        """Return one command with its answer; None for an unknown id."""
+        rows = self._rows(f"{_COMMAND} where id = ?", (command_id,))
+        return CommandRecord(Command(*rows[0][:5]), *rows[0][5:]) if rows else None
+
+    def event(self, event_id: int) -> StoredEvent | None:
+        """Return one event; None where there is none of that id."""
+        rows = self._rows(f"{_EVENT} where id = ?", (event_id,))
+        return _stored(rows[0]) if rows else None
 
     def close(self) -> None:
         """Let go of the journal."""

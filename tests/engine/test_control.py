@@ -31,9 +31,11 @@ from engine.run.events import (
     DiskLow,
     Event,
     Paused,
+    PhaseProgressed,
     RunFinished,
     RunStarted,
     StageRolledBack,
+    TryStarted,
 )
 
 Ask = Callable[..., str]
@@ -232,6 +234,52 @@ def test_a_stage_is_left_only_while_it_is_trained(
     ask(kind)
     with pytest.raises(interruption):
         control.between_steps(save)
+
+
+def test_a_command_for_another_stage_comes_too_late(
+    control: Control, run: RunFolder, journal: JournalWriter, save: Saves
+) -> None:
+    start = TryStarted(
+        stage=2,
+        attempt=1,
+        remedy="as planned",
+        iterations=5,
+        learning_rate=0.1,
+        grid_name="uniform",
+    )
+    control.emit(start)
+    with CommandQueue(run.journal_path) as queue:
+        late, right = (
+            Command.new(CommandKind.CANCEL_STAGE, client="a test", stage=stage) for stage in (1, 2)
+        )
+        queue.send(late)
+        queue.send(right)
+    with pytest.raises(CancelStage):
+        control.between_steps(save)
+    assert answers(run) == {late.id: "superseded"}
+    control.emit(StageRolledBack(stage=2, to_steps=50, reason="cancelled"))
+    assert answers(run)[right.id] == "done"
+
+
+def test_memory_is_told_of_once_a_second_with_what_is_written_anyway(
+    control: Control, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, count = [0.0], [0]
+
+    def measure() -> dict[str, int]:
+        count[0] += 1
+        return {"active_bytes": count[0]}
+
+    control.measure_memory = measure
+    monkeypatch.setattr(control_module.time, "monotonic", lambda: clock[0])
+    for step in range(1, 9):
+        clock[0] = 0.3 * step
+        control.record(step, {"loss": 1.0})
+    assert count == [2]
+    clock[0] = 10
+    control.emit(PhaseProgressed(phase="gate", done=1, total=2))
+    with JournalReader(run.journal_path) as reader:
+        assert reader.latest()["memory"] == {"active_bytes": 3}
 
 
 def test_the_answer_to_a_stage_s_end_is_written_with_what_came_of_it(

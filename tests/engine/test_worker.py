@@ -386,6 +386,10 @@ def unharmed(worker_config: str, tmp_path_factory: pytest.TempPathFactory) -> di
     records = Memory(worked.run.checkpoints_path).names()
     assert not [name for name in records if name.startswith("trajectories")]
     assert "stage-1-try-1" in records
+    with JournalReader(worked.run.journal_path) as reader:
+        memory = reader.latest()["memory"]
+    assert set(memory) == {"active_bytes", "peak_bytes", "cache_bytes"}
+    assert 0 < memory["active_bytes"] <= memory["peak_bytes"]
     return worked.outcome()
 
 

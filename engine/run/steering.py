@@ -1,0 +1,140 @@
+"""What a client does to runs: make one, ask something of its worker, take one up again.
+
+Used by command line and dashboard, so that both refuse the same things with the same words. No MLX:
+whether a configuration's model can be loaded is for the caller to find out before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import engine
+from engine.errors import RunError
+from engine.run.commands import Command, CommandKind, CommandQueue
+from engine.run.events import CommandAcknowledged
+from engine.run.folder import RunFolder, RunStatus
+from engine.run.reader import JournalReader
+from engine.run.runs import start_worker
+from engine.run.state import RunState
+
+ANSWER_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker said to a command."""
+
+    outcome: str  # "done", "refused", "superseded"
+    detail: str  # a line for a person, or ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the command was obeyed."""
+        return self.outcome == "done"
+
+
+def create_and_start(
+    root: Path,
+    config_text: str,
+    *,
+    label: str,
+    client: str,
+    name: str | None = None,
+    is_network_allowed: bool = False,
+) -> RunFolder:
+    """Return a new run below `root`, its worker started.
+
+    `label` is the recipe's or file's name, `client` who asks ("diffopt run"). Raises RunError as
+    `RunFolder.create` does, with nothing made.
+    """
+    run = RunFolder.create(
+        root,
+        config_text,
+        label=label,
+        name=name,
+        client=client,
+        engine_version=engine.__version__,
+        is_network_allowed=is_network_allowed,
+    )
+    _start(run)
+    return run
+
+
+def take_up(run: RunFolder) -> None:
+    """Start a worker for a run that has none: stopped, lost, failed, or never begun.
+
+    Raises RunError for a run that is over for good, and for one that has a worker.
+    """
+    status = run.status()
+    if status.state in (RunState.DONE, RunState.CANCELLED):
+        raise RunError(
+            f"{run.name} is {status.state}; there is nothing left to do. "
+            "`diffopt run` starts another."
+        )
+    if status.pid is not None:
+        raise RunError(
+            f"{run.name} is {status.state}, and process {status.pid} works on it already."
+        )
+    with CommandQueue(run.journal_path):  # raises for a journal that only a newer program may write
+        _start(run)
+
+
+def why_not(status: RunStatus, kind: str, *, name: str) -> str | None:
+    """Return why nobody would obey a command now; None where somebody will."""
+    # one that is queued without a process is about to have one, which will read the command
+    has_worker = status.pid is not None or status.state is RunState.QUEUED
+    if has_worker and not status.state.is_over:
+        return None
+    is_resumable = status.state not in (RunState.DONE, RunState.CANCELLED)
+    remedy = f" `diffopt resume {name}` takes it up again." if is_resumable else ""
+    return f"{name} is {status.state}; no worker is there to obey {kind}.{remedy}"
+
+
+def send(run: RunFolder, kind: CommandKind, *, client: str, stage: int | None = None) -> Command:
+    """Ask something of the run's worker and return the command, to be waited for.
+
+    `stage`: refuse it where another stage is at work by then. Raises RunError with the reason where
+    nobody is there to obey, or where the journal is a newer program's.
+    """
+    if (reason := why_not(run.status(), kind, name=run.name)) is not None:
+        raise RunError(reason)
+    command = Command.new(kind, client=client, stage=stage)
+    with CommandQueue(run.journal_path) as queue:
+        queue.send(command)
+    return command
+
+
+def answer_to(run: RunFolder, command: Command) -> Answer | None:
+    """Return what the worker said, None while it has not."""
+    with JournalReader(run.journal_path) as reader, reader.snapshot():
+        record = reader.command(command.id)
+        if record is None or record.outcome is None:
+            return None
+        stored = None if record.event_id is None else reader.event(record.event_id)
+    event = stored.event if stored else None
+    detail = event.detail if isinstance(event, CommandAcknowledged) else ""
+    return Answer(record.outcome, detail)
+
+
+def wait_for(
+    run: RunFolder, command: Command, *, timeout_seconds: float = ANSWER_SECONDS
+) -> Answer | None:
+    """Return the worker's answer; None once the time is over, or the worker gone without one."""
+
+    def is_somebody_there() -> bool:
+        return why_not(run.status(), command.kind, name=run.name) is None
+
+    with CommandQueue(run.journal_path) as queue:
+        queue.wait_for(command.id, timeout_seconds, should_go_on=is_somebody_there)
+    return answer_to(run, command)
+
+
+def _start(run: RunFolder) -> None:
+    try:
+        start_worker(run)
+    except OSError as error:
+        raise RunError(
+            f"No worker can be started for {run.name} ({error.strerror}). "
+            f"`diffopt resume {run.name}` tries again."
+        ) from error
