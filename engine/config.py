@@ -6,8 +6,7 @@ Precedence, last wins: defaults, the file or recipe, ``--set key=value``.
 """
 
 import difflib
-import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_va
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
+from engine.contradictions import contradictions
 from engine.errors import ConfigError
 from engine.settings import (
     STRICT,
@@ -31,6 +31,7 @@ from engine.settings import (
     TrainingSettings,
     setting,
 )
+from engine.yaml_text import parse_yaml
 
 SECTIONS: dict[str, type] = {
     "original": OriginalSettings,
@@ -80,40 +81,8 @@ class DiffusionOptimizationConfig:
 
     @model_validator(mode="after")
     def _check_across_fields(self) -> "DiffusionOptimizationConfig":
-        target, original = self.target_steps, self.original.steps
-        if target >= original:
-            raise ValueError(
-                f"target_steps is {target}, not fewer than the {original} of "
-                f"original.steps; choose 1 to {original - 1}"
-            )
-        planned = self.training.stage_steps
-        if planned is not None:
-            falls = all(a > b for a, b in zip([original, *planned], planned, strict=False))
-            if not falls or planned[-1] != target:
-                raise ValueError(
-                    f"training.stage_steps is {planned}; wanted numbers falling from below "
-                    f"original.steps ({original}) to target_steps ({target})"
-                )
-            if len(planned) != self.optimization_stages:
-                raise ValueError(
-                    f"training.stage_steps has {len(planned)} stages but optimization_stages is "
-                    f"{self.optimization_stages}; make them agree"
-                )
-        elif original - target < self.optimization_stages:
-            raise ValueError(
-                f"optimization_stages is {self.optimization_stages}, but from {original} to "
-                f"{target} steps there is room for {original - target}; choose fewer stages"
-            )
-        if self.training.states == "data" and self.data.images is None:
-            raise ValueError(
-                "training.states is data but data.images is null; name a folder of images"
-            )
-        if self.training.states != "trajectory" and self.original.sampler == "dpmpp_2m":
-            raise ValueError(
-                f"training.states is {self.training.states} but original.sampler is dpmpp_2m; a "
-                "multistep solver has no step from a state off its own path: choose ddim, or "
-                "states: trajectory"
-            )
+        for contradiction in contradictions(self):
+            raise ValueError(contradiction.message)
         return self
 
     # Below the check above, and so around it: a value that was refused does not stay.
@@ -171,7 +140,7 @@ def load_config(source: str | Path, overrides: Iterable[str] = ()) -> DiffusionO
 
     Raises ConfigError naming the file, the key, what was found and what was wanted.
     """
-    text, name = _read_source(source)
+    text, name = read_source(source)
     return parse_config(text, name, overrides)
 
 
@@ -179,7 +148,7 @@ def parse_config(
     text: str, name: str, overrides: Iterable[str] = ()
 ) -> DiffusionOptimizationConfig:
     """Return the settings written in `text` (YAML); `name` stands for it in errors."""
-    content = _parse_yaml(text, name)
+    content = parse_yaml(text, name)
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -234,54 +203,11 @@ def describe_fields(section: type) -> dict[str, FieldInfo]:
     return dict(section.__pydantic_fields__)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as text; this loader reads it as the number everybody means.
+def read_source(source: str | Path) -> tuple[str, str]:
+    """Return the text of a file or a bundled recipe, and its name for a message.
 
-    Duplicate keys are refused.
+    Raises ConfigError.
     """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} cannot be a key", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands here twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
-           |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
-           |\.[0-9_]+(?:[eE][-+]?[0-9]+)?
-           |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
-        re.VERBOSE,
-    ),
-    list("-+0123456789."),
-)
-
-
-def _parse_yaml(text: str, name: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise ConfigError(
-            f"{name}:{where}: not valid YAML: {problem}. Check the indentation and colons there."
-        ) from error
-
-
-def _read_source(source: str | Path) -> tuple[str, str]:
     path = Path(source).expanduser()
     if isinstance(source, str) and source in recipe_names() and not path.is_file():
         file = resources.files("engine") / "assets" / "recipes" / f"{source}.yaml"
@@ -310,25 +236,29 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {override}: {parent} is a single value, not a section.")
         place = inner
-    place[last] = _parse_yaml(value, f"--set {key}")
+    place[last] = parse_yaml(value, f"--set {key}")
 
 
 def _refuse_unknown(content: Mapping[str, Any], section: type, prefix: str, name: str) -> None:
     known = [field.name for field in fields(section)] if is_dataclass(section) else []
     for key in content:
         if key not in known:
-            everywhere = {
-                f"{s}.{field.name}" for s, kind in SECTIONS.items() for field in fields(kind)
-            } | set(known)
-            # A key that exists in another section is the likelier slip than a misspelling.
-            elsewhere = [full for full in sorted(everywhere) if full.split(".")[-1] == str(key)]
-            near = elsewhere or difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-            hint = (
-                f"did you mean {near[0] if elsewhere else prefix + near[0]}?"
-                if near
-                else f"known are {', '.join(known)}."
-            )
+            hint = unknown_key_hint(key, section, prefix)
             raise ConfigError(f"{name}: unknown key {prefix}{key}; {hint}")
+
+
+def unknown_key_hint(key: Any, section: type, prefix: str = "") -> str:
+    """Return what a key that `section` lacks was likely meant to be, ending a message."""
+    known = list(describe_fields(section))
+    everywhere = {f"{s}.{field.name}" for s, kind in SECTIONS.items() for field in fields(kind)}
+    # A key that exists in another section is the likelier slip than a misspelling.
+    elsewhere = [
+        full for full in sorted(everywhere | set(known)) if full.split(".")[-1] == str(key)
+    ]
+    near = elsewhere or difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
+    if not near:
+        return f"known are {', '.join(known)}."
+    return f"did you mean {near[0] if elsewhere else prefix + near[0]}?"
 
 
 def _built(section: type, values: Mapping[str, Any], prefix: str, name: str) -> Any:
