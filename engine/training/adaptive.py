@@ -37,6 +37,11 @@ class Candidate:
         """For example ``ddim on trailing``."""
         return f"{self.solver} on {self.grid.name}"
 
+    @property
+    def key(self) -> tuple[Solver, Grid]:
+        """What decides the samples: two candidates of one key differ in name alone."""
+        return self.solver, replace(self.grid, name="")
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -94,6 +99,9 @@ class AdaptiveScheduler:
         self.batch_size = batch_size
         self._trajectories: Trajectories | None = None
         self._evaluator: Evaluator | None = None
+        self._measured: dict[
+            tuple[Solver, Grid], Quality
+        ] = {}  # by Candidate.key, under the present evaluator
 
     def share(
         self, *, trajectories: Trajectories | None = None, evaluator: Evaluator | None = None
@@ -103,7 +111,9 @@ class AdaptiveScheduler:
         The evaluator is on the select noise.
         """
         self._trajectories = trajectories or self._trajectories
-        self._evaluator = evaluator or self._evaluator
+        if evaluator is not None and evaluator is not self._evaluator:
+            self._evaluator = evaluator
+            self._measured.clear()
 
     @property
     def trajectories(self) -> Trajectories:
@@ -143,25 +153,30 @@ class AdaptiveScheduler:
 
         Published spacings, dynamic programmes, other noise levels.
         """
-        candidates: dict[tuple[Solver, tuple[float, ...], float, float], Candidate] = {}
+        candidates: dict[tuple[Solver, Grid], Candidate] = {}
         for solver in solvers:
             grids = [*self._spaced(steps, solver), *self.programme_grids(steps)]
             if with_noise_levels:
                 grids += self._other_levels(grids, steps)
             for grid in grids:
-                key = (solver, grid.timesteps, grid.alphas[0], grid.alphas[-1])
-                candidates.setdefault(key, Candidate(solver, grid))
+                candidate = Candidate(solver, grid)
+                candidates.setdefault(candidate.key, candidate)
         return list(candidates.values())
 
     def rank(
         self, candidates: Iterable[Candidate], on_ranked: Callable[[Ranked], None] | None = None
     ) -> list[Ranked]:
-        """Return the candidates with their measured quality on the select noise, the best first."""
+        """Return the candidates with their measured quality on the select noise, the best first.
+
+        One that was measured before under another name is not sampled again.
+        """
         ranked = []
         for candidate in candidates:
-            one = Ranked(
-                candidate, self.evaluator.quality_of(self.model, candidate.grid, candidate.solver)
-            )
+            quality = self._measured.get(candidate.key)
+            if quality is None:
+                quality = self.evaluator.quality_of(self.model, candidate.grid, candidate.solver)
+                self._measured[candidate.key] = quality
+            one = Ranked(candidate, quality)
             ranked.append(one)
             if on_ranked is not None:
                 on_ranked(one)

@@ -1,6 +1,7 @@
 """The search for few timesteps: what it proposes, and that measuring decides."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,3 +165,14 @@ def test_a_ranking_survives_being_written_down(scheduler: AdaptiveScheduler) -> 
         again = Ranked.from_record(json.loads(json.dumps(one.to_record())))
         assert again == one
         assert again.to_dict() == one.to_dict()
+
+
+def test_one_grid_under_two_names_is_sampled_once(scheduler: AdaptiveScheduler) -> None:
+    grid = spaced_grid(scheduler.model.schedule, "trailing", 4)
+    twin = replace(grid, name="the same by another name")
+    first, second = scheduler.rank([Candidate("ddim", grid), Candidate("ddim", twin)])
+    assert first.quality == second.quality
+    assert {first.candidate.grid.name, second.candidate.grid.name} == {grid.name, twin.name}
+    assert scheduler.evaluator.looks["select"] == 1
+    scheduler.rank([Candidate("dpmpp_2m", grid)])
+    assert scheduler.evaluator.looks["select"] == 2
