@@ -26,8 +26,9 @@ from engine.models.diffusion import DiffusionModel
 from engine.models.loading import load_model
 from engine.run import JournalWriter, RunFolder
 from engine.settings import TrainingSettings
+from engine.training.conditions import classes
 from engine.training.distill import uniform_subset
-from engine.training.noise_sets import Purpose, balanced_labels, generator, unit_noise
+from engine.training.noise_sets import Purpose, generator, unit_noise
 from engine.training.states import trajectory_source
 from engine.training.trainer import Trainer
 from engine.training.trajectories import record_trajectories
@@ -41,14 +42,15 @@ def main() -> None:
     teacher = load_model("bundled:digits", steps=10).model
     grid = uniform_subset(teacher, 5)
     noise = unit_noise(Purpose.TRAIN, 128, teacher.sample_shape)
-    paths = record_trajectories(teacher, noise, balanced_labels(128, 10), batch_size=128)
-    pool = trajectory_source(paths.on_subset(paths.grid.indices_of(grid)), states=640, seed=(0,))(0)
+    paths = record_trajectories(teacher, noise, classes(10).repeated(128), batch_size=128)
+    paths = paths.on_subset(paths.grid.indices_of(grid))
+    pool = trajectory_source(paths, states=640, seed=(0,)).renew(0)
     settings = TrainingSettings(batch_size=BATCH, iterations=[100_000])
 
     trainer = Trainer(teacher.student(grid), settings, iterations=100_000, learning_rate=1e-4)
     bare = bare_step(teacher, grid)
     fixed = pool.batch(BATCH, generator(Purpose.ORDER, 0))
-    arguments = (fixed.z, fixed.target, fixed.point, {"class_labels": fixed.labels})
+    arguments = (fixed.z, fixed.target, fixed.point, fixed.condition)
 
     with tempfile.TemporaryDirectory() as root:
         run = RunFolder.create(Path(root), "{}", name="overhead")

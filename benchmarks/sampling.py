@@ -7,6 +7,7 @@ subset of the original's; weights do not matter for time.
 import sys
 
 from engine.models.loading import load_model
+from engine.training.conditions import classes
 from engine.training.distill import uniform_subset
 from engine.training.evaluate import measure_cost
 from engine.training.noise_sets import NoiseSet
@@ -17,7 +18,7 @@ def main() -> None:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 9
     original = load_model("bundled:digits", steps=50).model
     student = original.student(uniform_subset(original, 4))
-    noise_set = NoiseSet.select(128, original.sample_shape, original.class_count)
+    noise_set = NoiseSet.select(128, original.sample_shape, classes(original.class_count))
     for batch_size in (1, 128):
         cost = measure_cost(original, student, noise_set, batch_size=batch_size, repeats=repeats)
         print(

@@ -11,10 +11,11 @@ from typing import Literal
 
 from engine.models.loading import load_model
 from engine.settings import HardwareSettings, TrainingSettings
+from engine.training.conditions import Conditions, classes
 from engine.training.digits import TRAINING_COUNT, load_digits
 from engine.training.distill import ProgressiveDistillation, StageConfig, uniform_subset
 from engine.training.evaluate import Evaluator
-from engine.training.noise_sets import NoiseSet, Purpose, balanced_labels, unit_noise
+from engine.training.noise_sets import NoiseSet, Purpose, unit_noise
 from engine.training.trajectories import record_trajectories
 
 STAGES, ITERATIONS = (16, 8, 4), (150, 150, 300)
@@ -35,13 +36,13 @@ def main() -> None:
     """Measure and print."""
     seeds = [int(seed) for seed in sys.argv[1:]] or [0]
     original = load_model("bundled:digits", steps=50).model
-    noise_set = NoiseSet.select(256, original.sample_shape, original.class_count)
+    noise_set = NoiseSet.select(256, original.sample_shape, classes(original.class_count))
     evaluator = Evaluator.against(
         original, noise_set, components=None, batch_size=128, resamples=200
     )
-    labels = balanced_labels(1024, original.class_count)
+    conditions = classes(original.class_count).repeated(1024)
     noise = unit_noise(Purpose.TRAIN, 1024, original.sample_shape)
-    paths = record_trajectories(original, noise, labels, batch_size=128)
+    paths = record_trajectories(original, noise, conditions, batch_size=128)
     images, image_labels = (part[:TRAINING_COUNT] for part in load_digits())
     for seed in seeds:
         for states, weight in CHOICES:
@@ -53,7 +54,9 @@ def main() -> None:
                 seed=seed,
             )
             hardware = HardwareSettings(evaluation_batch_size=128)
-            distillation = ProgressiveDistillation(settings, hardware, images, image_labels)
+            distillation = ProgressiveDistillation(
+                settings, hardware, images, Conditions.of_labels(image_labels)
+            )
             teacher, scores, started = original, [], perf_counter()
             for number, steps in enumerate(STAGES, start=1):
                 student = teacher.student(uniform_subset(teacher, steps))

@@ -25,8 +25,9 @@ from engine.run.events import (
     PhaseStarted,
 )
 from engine.settings import HardwareSettings
+from engine.training.conditions import ConditionSets, classes
 from engine.training.evaluate import Evaluator, sample_teacher
-from engine.training.noise_sets import NoiseSet, Purpose, balanced_labels, unit_noise
+from engine.training.noise_sets import NoiseSet, Purpose, unit_noise
 from engine.training.quality import Components
 from engine.training.trajectories import Trajectories, record_trajectories
 
@@ -50,6 +51,7 @@ class RunContext:
     step: int = 0  # optimiser steps over the whole run
     started: float = field(default_factory=monotonic)
     looks: Counter[str] = field(default_factory=Counter)  # how often each noise set was looked at
+    _conditions: ConditionSets | None = None
     _select: Evaluator | None = None
     _final: Evaluator | None = None
 
@@ -57,6 +59,13 @@ class RunContext:
     def base_model(self) -> DiffusionModel:
         """The original model on its original grid."""
         return self.original.model
+
+    @property
+    def conditions(self) -> ConditionSets:
+        """The distinct conditions that students learn under and are measured under."""
+        if self._conditions is None:
+            self._conditions = ConditionSets.same(classes(self.base_model.class_count))
+        return self._conditions
 
     @contextmanager
     def phase(
@@ -134,7 +143,7 @@ class RunContext:
         It runs as the hardware section says a teacher is run.
         """
         training = self.config.training
-        labels = balanced_labels(training.trajectories, teacher.class_count)
+        conditions = self.conditions.train.repeated(training.trajectories)
 
         def record() -> Record:
             noise = unit_noise(
@@ -144,14 +153,14 @@ class RunContext:
                 paths = record_trajectories(
                     self.as_teacher(teacher),
                     noise,
-                    labels,
+                    conditions,
                     batch_size=self.hardware.evaluation_batch_size,
                     on_progress=progress,
                 )
             return Record({"states": paths.states, "x0": paths.x0})
 
         tensors = self.remembered(f"trajectories-{stage}", record, stage=stage).tensors
-        return Trajectories(tensors["states"], tensors["x0"], labels, teacher.grid)
+        return Trajectories(tensors["states"], tensors["x0"], conditions, teacher.grid)
 
     def as_teacher(self, model: DiffusionModel) -> DiffusionModel:
         """Return `model` held as the hardware section asks of a frozen teacher."""
@@ -161,7 +170,11 @@ class RunContext:
     def select(self) -> Evaluator:
         """Scores against the original on the select noise, by which choices are made."""
         if self._select is None:
-            noise_set = NoiseSet.select(self.config.quality.select_samples, *self._shape())
+            noise_set = NoiseSet.select(
+                self.config.quality.select_samples,
+                self.base_model.sample_shape,
+                self.conditions.select,
+            )
             self._select = self._evaluator(noise_set, None)
         return self._select
 
@@ -169,13 +182,12 @@ class RunContext:
     def final(self) -> Evaluator:
         """Scores against the original on the final noise, which the report tells."""
         if self._final is None:
-            noise_set = NoiseSet.final(self.config.quality.samples, *self._shape())
+            noise_set = NoiseSet.final(
+                self.config.quality.samples, self.base_model.sample_shape, self.conditions.final
+            )
             components = self.select.components_for(self.config.quality.samples)
             self._final = self._evaluator(noise_set, components)
         return self._final
-
-    def _shape(self) -> tuple[tuple[int, int, int], int | None]:
-        return self.base_model.sample_shape, self.base_model.class_count
 
     def _evaluator(self, noise_set: NoiseSet, components: Components | None) -> Evaluator:
         batch_size, quality = self.hardware.evaluation_batch_size, self.config.quality

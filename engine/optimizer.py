@@ -28,6 +28,7 @@ from engine.settings import HardwareSettings
 from engine.stages import StageOutcome, run_stage
 from engine.training.adaptive import AdaptiveScheduler, Ranked
 from engine.training.classifier import CLASSIFIER_CLASSES, CLASSIFIER_SHAPE, load_classifier
+from engine.training.conditions import Conditions
 from engine.training.distill import ProgressiveDistillation
 from engine.training.images import load_images
 from engine.training.trajectories import Trajectories
@@ -70,16 +71,17 @@ class AdaptiveDiffusionOptimizer:
             config, name, hooks or Hooks(), replace(machine, compile=is_compiled), original
         )
         self.base_model: DiffusionModel = original.model
-        images = labels = None
+        images = image_conditions = None
         if config.training.states == "data" and config.data.images is not None:
             images, labels = load_images(
                 config.data.images, self.base_model.sample_shape, self.base_model.class_count
             )
+            image_conditions = Conditions.of_labels(labels, len(images))
         self.distillation_manager = ProgressiveDistillation(
             config.training,
             self.context.hardware,
             images,
-            labels,
+            image_conditions,
             between_steps=self.context.hooks.between_steps,
         )
         self.sampling_scheduler = AdaptiveScheduler(

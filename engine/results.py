@@ -132,7 +132,7 @@ def _anchors(
 
 
 def _label_accuracy(run: RunContext, student: DiffusionModel) -> dict[str, float] | None:
-    labels = run.final.noise_set.labels
+    labels = run.final.noise_set.conditions.labels
     if run.config.quality.classifier is None or labels is None:
         return None
     classifier = load_classifier(run.config.quality.classifier)

@@ -237,13 +237,13 @@ def save_comparison(
     count = run.config.export.samples
     noise_set = run.select.noise_set
     noise = noise_set.noise[:count]
-    labels = None if noise_set.labels is None else noise_set.labels[:count]
+    conditions = noise_set.conditions[:count]
     rows = [
         run.select.teacher_samples[:count],
         sample_all(
-            run.base_model, noise, labels, batch_size=count, grid=student.grid, solver="ddim"
+            run.base_model, noise, conditions, batch_size=count, grid=student.grid, solver="ddim"
         ),
-        sample_all(student, noise, labels, batch_size=count),
+        sample_all(student, noise, conditions, batch_size=count),
     ]
     path = run.hooks.folder / name
     run.hooks.with_room(lambda: save_sheet(path, rows))

@@ -19,6 +19,7 @@ from engine.hooks import Hooks
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import load_model
 from engine.settings import HardwareSettings, QualitySettings, TrainingSettings
+from engine.training.conditions import classes
 from engine.training.distill import uniform_subset
 from engine.training.evaluate import Evaluator
 from engine.training.noise_sets import NoiseSet
@@ -147,7 +148,7 @@ class TestDiffusionOptimization:
         )
 
         teacher = load_model("bundled:digits", steps=8).model
-        noise_set = NoiseSet.select(64, teacher.sample_shape, teacher.class_count)
+        noise_set = NoiseSet.select(64, teacher.sample_shape, classes(teacher.class_count))
         evaluator = Evaluator.against(
             teacher, noise_set, components=None, batch_size=64, resamples=100
         )

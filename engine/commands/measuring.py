@@ -17,6 +17,7 @@ from engine.models.loading import LoadedModel, load_model
 from engine.settings import QualitySettings
 from engine.training.adaptive import AdaptiveScheduler, Ranked
 from engine.training.classifier import label_accuracy, load_classifier
+from engine.training.conditions import classes
 from engine.training.evaluate import Evaluator, sample_teacher
 from engine.training.noise_sets import NoiseSet
 from engine.training.quality import Components, to_unit_range
@@ -105,13 +106,13 @@ def evaluate(options: argparse.Namespace) -> int:
                 f"{options.model} has {name} {ours} but {options.against} "
                 f"has {theirs}; wanted the same."
             )
-    shape, classes = teacher.model.sample_shape, teacher.model.class_count
-    select = NoiseSet.select(QualitySettings().select_samples, shape, classes)
+    shape, conditions = teacher.model.sample_shape, classes(teacher.model.class_count)
+    select = NoiseSet.select(QualitySettings().select_samples, shape, conditions)
     components = Components.fit(
         to_unit_range(np.concatenate(sample_teacher(teacher.model, select, batch_size=_BATCH))),
         options.samples,
     )
-    final = NoiseSet.final(options.samples, shape, classes)
+    final = NoiseSet.final(options.samples, shape, conditions)
     evaluator = Evaluator.against(
         teacher.model,
         final,
@@ -132,11 +133,12 @@ def evaluate(options: argparse.Namespace) -> int:
         "noise_sha256": final.sha256,
         "label_accuracy": None,
     }
-    if options.classifier is not None and final.labels is not None:
+    labels = final.conditions.labels
+    if options.classifier is not None and labels is not None:
         classifier = load_classifier(options.classifier)
         content["label_accuracy"] = {
-            "original": label_accuracy(classifier, evaluator.teacher_samples, final.labels),
-            "model": label_accuracy(classifier, samples, final.labels),
+            "original": label_accuracy(classifier, evaluator.teacher_samples, labels),
+            "model": label_accuracy(classifier, samples, labels),
         }
     is_missed = options.threshold is not None and quality.lower_bound < options.threshold
     if options.json:

@@ -14,6 +14,7 @@ from engine.files import replacing
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel, load_model
 from engine.pictures import save_sheet
+from engine.training.conditions import Conditions
 from engine.training.evaluate import sample_all
 
 _BATCH = 64
@@ -42,7 +43,8 @@ def sample(options: argparse.Namespace) -> int:
     )
     model = _on_wanted_grid(loaded, options)
     noise, labels = _noise_and_labels(model, options)
-    samples = sample_all(model, noise, labels, batch_size=_BATCH)
+    conditions = Conditions.of_labels(labels, len(noise))
+    samples = sample_all(model, noise, conditions, batch_size=_BATCH)
     if out.suffix == ".png":
         rows = [samples[i : i + _COLUMNS] for i in range(0, len(samples), _COLUMNS)]
         save_sheet(out, rows)

@@ -18,8 +18,9 @@ from engine.diffusion.scheduler_config import SchedulerSettings
 from engine.models.diffusion import DiffusionModel
 from engine.records import Quality
 from engine.settings import QualitySettings, ScheduleSettings
+from engine.training.conditions import ConditionSets, classes
 from engine.training.evaluate import Evaluator
-from engine.training.noise_sets import NoiseSet, Purpose, balanced_labels, unit_noise
+from engine.training.noise_sets import NoiseSet, Purpose, unit_noise
 from engine.training.trajectories import Trajectories, record_trajectories
 
 SEARCH_TRAJECTORIES = 256  # paths that the dynamic programme's costs are averaged over
@@ -90,9 +91,11 @@ class AdaptiveScheduler:
         *,
         scheduler: SchedulerSettings | None = None,
         quality: QualitySettings | None = None,
+        conditions: ConditionSets | None = None,
         batch_size: int = 125,
     ) -> None:
         self.model = model
+        self.conditions = conditions or ConditionSets.same(classes(model.class_count))
         self.settings = settings or ScheduleSettings()
         self.scheduler = scheduler
         self.quality = quality or QualitySettings()
@@ -119,10 +122,10 @@ class AdaptiveScheduler:
     def trajectories(self) -> Trajectories:
         """The model's paths on its own fine grid, from train noise."""
         if self._trajectories is None:
-            labels = balanced_labels(SEARCH_TRAJECTORIES, self.model.class_count)
+            conditions = self.conditions.train.repeated(SEARCH_TRAJECTORIES)
             noise = unit_noise(Purpose.TRAIN, SEARCH_TRAJECTORIES, self.model.sample_shape)
             self._trajectories = record_trajectories(
-                self.model, noise, labels, batch_size=self.batch_size
+                self.model, noise, conditions, batch_size=self.batch_size
             )
         return self._trajectories
 
@@ -131,7 +134,7 @@ class AdaptiveScheduler:
         """Scores against the model's own full-length samples on the select noise."""
         if self._evaluator is None:
             noise_set = NoiseSet.select(
-                self.quality.select_samples, self.model.sample_shape, self.model.class_count
+                self.quality.select_samples, self.model.sample_shape, self.conditions.select
             )
             self._evaluator = Evaluator.against(
                 self.model,

@@ -28,7 +28,8 @@ from engine.errors import ConfigError, TrainingError
 from engine.models.diffusion import DiffusionModel
 from engine.records import DistillationStage, StepReport
 from engine.settings import HardwareSettings, TrainingSettings
-from engine.training.noise_sets import Purpose, balanced_labels, generator, unit_noise
+from engine.training.conditions import Conditions, classes
+from engine.training.noise_sets import Purpose, generator, unit_noise
 from engine.training.states import (
     PoolSource,
     StatePool,
@@ -51,13 +52,7 @@ class TrainingProgress:
 
     step: int
     rate: float
-    tensors: Mapping[str, np.ndarray]  # of the trainer, and the pool's under pool.*
-
-    def pool(self) -> StatePool:
-        """Return the training states that were in use."""
-        return StatePool(
-            self.tensors["pool.z"], self.tensors["pool.target"], self.tensors.get("pool.labels")
-        )
+    tensors: Mapping[str, np.ndarray]  # of the trainer, and where worth keeping the pool's
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,9 @@ class ProgressKeeper:
     recall: Callable[[], TrainingProgress | None]
 
 
-def _save(keeper: ProgressKeeper, trainer: Trainer, pool: StatePool, step: int, rate: float) -> Any:
+def _save(
+    keeper: ProgressKeeper, trainer: Trainer, pool: StatePool | None, step: int, rate: float
+) -> Any:
     """Keep the training as it stands.
 
     Refuse to keep what is not finite, for it is what one falls back to.
@@ -78,9 +75,8 @@ def _save(keeper: ProgressKeeper, trainer: Trainer, pool: StatePool, step: int, 
         np.isfinite(value).all() for key, value in tensors.items() if key.startswith("network.")
     ):
         raise FloatingPointError(f"weights are not finite at step {step}")
-    tensors |= {"pool.z": pool.z, "pool.target": pool.target}
-    if pool.labels is not None:
-        tensors["pool.labels"] = pool.labels
+    if pool is not None:
+        tensors |= pool.tensors()
     return keeper.keep(TrainingProgress(step, rate, tensors))
 
 
@@ -129,15 +125,18 @@ class StageConfig:
 class ProgressiveDistillation:
     """Creates the stages of a reduction and trains them one at a time.
 
-    `images` (n, H, W, C) in [-1, 1] with `labels` (n,) are needed only for ``training.states:
-    data``. `on_step` is called every `report_every` steps, `between_steps` after every one with a
-    function that saves a checkpoint; both may raise to stop the training.
+    `images` (n, H, W, C) in [-1, 1] (latents, for a model of latents) with a condition each are
+    needed only for ``training.states: data``. `conditions` are what students learn under where no
+    trajectories are given, by default every class in turn. `on_step` is called every
+    `report_every` steps, `between_steps` after every one with a function that saves a checkpoint;
+    both may raise to stop the training.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
     hardware: HardwareSettings = field(default_factory=HardwareSettings)
     images: np.ndarray | None = None
-    labels: np.ndarray | None = None
+    image_conditions: Conditions | None = None
+    conditions: Conditions | None = None
     on_step: OnStep | None = None
     between_steps: Callable[[Callable[[], Any] | None], None] | None = None
     distillation_stages: list[DistillationStage] = field(default_factory=list)
@@ -262,12 +261,12 @@ class ProgressiveDistillation:
             snapshot=kept.tensors if kept else None,
         )
         first = kept.step + 1 if kept else 1
-        pool = kept.pool() if kept else None
+        pool = source.restored(kept.tensors) if kept else None
         since, counted = monotonic(), 0
         for step in range(first, iterations + 1):
             renewals, turn = divmod(step - 1, training.refresh_steps)
             if pool is None or turn == 0:
-                pool = source(renewals)
+                pool = source.renew(renewals)
             # The batch follows from the step alone, so a resumed stage draws what it would have
             # drawn.
             loss, norm = trainer.step(
@@ -289,9 +288,9 @@ class ProgressiveDistillation:
                 if self.on_step is not None:
                     self.on_step(report, trainer)
             if self.between_steps is not None:
-                keeper = config.progress
+                keeper, kept_pool = config.progress, pool if source.is_worth_keeping else None
                 self.between_steps(
-                    partial(_save, keeper, trainer, pool, step, rate) if keeper else None
+                    partial(_save, keeper, trainer, kept_pool, step, rate) if keeper else None
                 )
         trainer.keep_average()
 
@@ -313,18 +312,20 @@ class ProgressiveDistillation:
                 teacher,
                 student.grid,
                 self.images,
-                self.labels,
+                self.image_conditions or Conditions.none(len(self.images)),
                 states=states,
                 seed=(*seed, 0),
                 batch_size=batch_size,
             )
         paths = config.trajectories
         if paths is None:
-            labels = balanced_labels(training.trajectories, teacher.class_count)
+            conditions = self.conditions or classes(teacher.class_count)
             noise = unit_noise(
                 Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed
             )
-            paths = record_trajectories(teacher, noise, labels, batch_size=batch_size)
+            paths = record_trajectories(
+                teacher, noise, conditions.repeated(len(noise)), batch_size=batch_size
+            )
         paths = paths.on_subset(paths.grid.indices_of(student.grid))
         if training.states == "trajectory":
             return trajectory_source(paths, states=states, seed=(*seed, 0))

@@ -17,7 +17,8 @@ from engine.diffusion.grid import Grid
 from engine.diffusion.names import Solver
 from engine.models.diffusion import DiffusionModel
 from engine.records import Quality
-from engine.training.noise_sets import NoiseSet, condition_of
+from engine.training.conditions import Conditions
+from engine.training.noise_sets import NoiseSet
 from engine.training.quality import Components, QualityScorer, blurred, to_unit_range
 
 BLUR_PIXELS = 0.5  # of the blurred anchor: hardly seen, and must fail
@@ -27,7 +28,7 @@ OnProgress = Callable[[int, int], None]
 def sample_all(
     model: DiffusionModel,
     noise: np.ndarray,
-    labels: np.ndarray | None,
+    conditions: Conditions,
     *,
     batch_size: int,
     grid: Grid | None = None,
@@ -38,7 +39,7 @@ def sample_all(
     out = np.empty_like(noise, dtype=np.float32)
     for start in range(0, len(noise), batch_size):
         part = slice(start, min(start + batch_size, len(noise)))
-        condition = condition_of(None if labels is None else labels[part])
+        condition = conditions[part].to_condition()
         out[part] = np.array(
             model.sample(mx.array(noise[part]), condition, grid=grid, solver=solver)
         )
@@ -55,14 +56,14 @@ def sample_teacher(
     on_progress: OnProgress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the samples (n, H, W, C) from a set's noise, and those from its fresh noise."""
-    count, labels = len(noise_set.noise), noise_set.labels
+    count, conditions = len(noise_set.noise), noise_set.conditions
 
     def from_noise(noise: np.ndarray, done_before: int) -> np.ndarray:
         def report(done: int, _: int) -> None:
             if on_progress is not None:
                 on_progress(done_before + done, 2 * count)
 
-        return sample_all(teacher, noise, labels, batch_size=batch_size, on_progress=report)
+        return sample_all(teacher, noise, conditions, batch_size=batch_size, on_progress=report)
 
     return from_noise(noise_set.noise, 0), from_noise(noise_set.other_noise, count)
 
@@ -153,7 +154,7 @@ class Evaluator:
         return sample_all(
             model,
             self.noise_set.noise,
-            self.noise_set.labels,
+            self.noise_set.conditions,
             batch_size=self.batch_size,
             grid=grid,
             solver=solver,
@@ -230,7 +231,7 @@ def measure_cost(
     """
     count = min(batch_size, len(noise_set.noise))
     noise = mx.array(noise_set.noise[:count])
-    condition = condition_of(None if noise_set.labels is None else noise_set.labels[:count])
+    condition = noise_set.conditions[:count].to_condition()
     seconds: dict[str, list[float]] = {"original": [], "optimized": []}
     peaks = {"original": 0, "optimized": 0}
     for repeat in range(repeats + 1):  # the first is the warm-up

@@ -11,10 +11,9 @@ import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-import mlx.core as mx
 import numpy as np
 
-from engine.models.diffusion import Condition
+from engine.training.conditions import Conditions
 
 
 class Purpose(IntEnum):
@@ -47,16 +46,6 @@ def unit_noise(
     return generator(purpose, seed).standard_normal((count, *shape), dtype=np.float32)
 
 
-def balanced_labels(count: int, class_count: int | None) -> np.ndarray | None:
-    """Return labels 0, 1, 2, ... in turn, (count,) int32; None for a model without classes."""
-    return None if class_count is None else (np.arange(count) % class_count).astype(np.int32)
-
-
-def condition_of(labels: np.ndarray | None) -> Condition:
-    """Return the network's condition for labels (n,), empty for None."""
-    return {} if labels is None else {"class_labels": mx.array(labels)}
-
-
 @dataclass(frozen=True)
 class NoiseSet:
     """Starting noise, fresh noise and conditions for one purpose.
@@ -67,17 +56,17 @@ class NoiseSet:
     name: str
     noise: np.ndarray  # (n, H, W, C)
     other_noise: np.ndarray  # (n, H, W, C)
-    labels: np.ndarray | None  # (n,)
+    conditions: Conditions  # of n samples
 
     @classmethod
-    def select(cls, count: int, shape: tuple[int, int, int], class_count: int | None) -> "NoiseSet":
-        """Return the set that choices are made by."""
-        return cls._of("select", Purpose.SELECT, Purpose.SELECT_OTHER, count, shape, class_count)
+    def select(cls, count: int, shape: tuple[int, int, int], conditions: Conditions) -> "NoiseSet":
+        """Return the set that choices are made by; samples take the distinct conditions in turn."""
+        return cls._of("select", Purpose.SELECT, Purpose.SELECT_OTHER, count, shape, conditions)
 
     @classmethod
-    def final(cls, count: int, shape: tuple[int, int, int], class_count: int | None) -> "NoiseSet":
-        """Return the set that the reported score is measured on."""
-        return cls._of("final", Purpose.FINAL, Purpose.FINAL_OTHER, count, shape, class_count)
+    def final(cls, count: int, shape: tuple[int, int, int], conditions: Conditions) -> "NoiseSet":
+        """Return the set that the reported score is measured on, conditions in turn."""
+        return cls._of("final", Purpose.FINAL, Purpose.FINAL_OTHER, count, shape, conditions)
 
     @classmethod
     def _of(
@@ -87,15 +76,18 @@ class NoiseSet:
         other: Purpose,
         count: int,
         shape: tuple[int, int, int],
-        class_count: int | None,
+        conditions: Conditions,
     ) -> "NoiseSet":
-        labels = balanced_labels(count, class_count)
-        return cls(name, unit_noise(purpose, count, shape), unit_noise(other, count, shape), labels)
+        return cls(
+            name,
+            unit_noise(purpose, count, shape),
+            unit_noise(other, count, shape),
+            conditions.repeated(count),
+        )
 
     @property
     def sha256(self) -> str:
         """A hash of the noise and the conditions, to be recorded beside a score."""
         digest = hashlib.sha256(self.noise.tobytes() + self.other_noise.tobytes())
-        if self.labels is not None:
-            digest.update(self.labels.tobytes())
+        digest.update(self.conditions.digest())
         return digest.hexdigest()

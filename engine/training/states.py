@@ -13,7 +13,7 @@ Three sources, chosen by `training.states`; docs/method.md has the figures that 
 All make a pool of states of the same form, renewed every `refresh_steps` optimiser steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -21,8 +21,9 @@ import numpy as np
 
 from engine.diffusion.grid import Grid
 from engine.diffusion.noise import landing_weight, landing_x0, target_weights
-from engine.models.diffusion import DiffusionModel
-from engine.training.noise_sets import Purpose, condition_of, generator
+from engine.models.diffusion import Condition, DiffusionModel
+from engine.training.conditions import Conditions
+from engine.training.noise_sets import Purpose, generator
 from engine.training.trajectories import Trajectories
 
 
@@ -33,7 +34,7 @@ class Batch:
     z: mx.array  # (B, H, W, C)
     target: mx.array  # (B, H, W, C), the x0 wanted
     point: mx.array  # (B,) int32, index into the student's grid
-    labels: mx.array | None  # (B,) int32
+    condition: Condition  # of B samples
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,12 @@ class StatePool:
 
     z: np.ndarray  # (K, P, H, W, C)
     target: np.ndarray  # (K, P, H, W, C)
-    labels: np.ndarray | None  # (K, P)
+    conditions: Conditions  # rows (K, P)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return what `PoolSource.restored` makes the pool of again."""
+        rows = np.ascontiguousarray(self.conditions.rows)
+        return {"pool.z": self.z, "pool.target": self.target, "pool.rows": rows}
 
     def batch(self, size: int, rng: np.random.Generator) -> Batch:
         """Return `size` states, every point of the grid as often as any other, give or take one."""
@@ -50,16 +56,32 @@ class StatePool:
         # A random start, so that where size does not divide evenly no point is favoured for long.
         point = (np.arange(size) + rng.integers(points)) % points
         place = rng.integers(0, places, size)
-        labels = None if self.labels is None else mx.array(self.labels[point, place])
         return Batch(
             mx.array(self.z[point, place]),
             mx.array(self.target[point, place]),
             mx.array(point.astype(np.int32)),
-            labels,
+            self.conditions[point, place].to_condition(),
         )
 
 
-PoolSource = Callable[[int], StatePool]  # (how many times the pool was renewed before) -> pool
+@dataclass(frozen=True)
+class PoolSource:
+    """Makes pools: ``renew(renewals) -> pool``, `renewals` counting the pools made before.
+
+    `is_worth_keeping` says that a resumed stage could not make its pool again, or not for nothing;
+    `conditions` are the tables that the rows of a kept pool point into.
+    """
+
+    renew: Callable[[int], StatePool]
+    conditions: Conditions
+    is_worth_keeping: bool = True
+
+    def restored(self, tensors: Mapping[str, np.ndarray]) -> StatePool | None:
+        """Return the pool that `StatePool.tensors` were kept of, None if there are none."""
+        if "pool.rows" not in tensors:
+            return None
+        conditions = Conditions(tensors["pool.rows"], self.conditions.tables)
+        return StatePool(tensors["pool.z"], tensors["pool.target"], conditions)
 
 
 def rollout_source(
@@ -86,7 +108,7 @@ def rollout_source(
     def renew(renewals: int) -> StatePool:
         chosen = generator(Purpose.ORDER, *seed, renewals).permutation(trajectories.count)[:paths]
         noise = trajectories.states[chosen, 0] / grid.start_scale
-        labels = None if trajectories.labels is None else trajectories.labels[chosen]
+        conditions = trajectories.conditions[chosen]
         visited = np.empty((grid.steps, *noise.shape), np.float32)
         visited[0] = trajectories.states[chosen, 0]
         target = np.empty_like(visited)
@@ -97,15 +119,15 @@ def rollout_source(
                 if i + 1 < grid.steps:
                     visited[i + 1, part] = np.array(z)
 
-            condition = condition_of(None if labels is None else labels[part])
+            condition = conditions[part].to_condition()
             student.sample(mx.array(noise[part]), condition, on_step=keep)
             for k in range(grid.steps):
                 target[k, part] = _teacher_target(
                     teacher, visited[k, part], indices[k], indices[k + 1], condition
                 )
-        return StatePool(visited, target, _for_every_point(labels, grid.steps))
+        return StatePool(visited, target, conditions.at_points(grid.steps))
 
-    return renew
+    return PoolSource(renew, trajectories.conditions)
 
 
 def trajectory_source(
@@ -121,27 +143,26 @@ def trajectory_source(
 
     def renew(renewals: int) -> StatePool:
         chosen = generator(Purpose.ORDER, *seed, renewals).permutation(trajectories.count)[:paths]
-        labels = None if trajectories.labels is None else trajectories.labels[chosen]
         return StatePool(
             trajectories.states[chosen, :points].swapaxes(0, 1),
             trajectories.x0[chosen].swapaxes(0, 1),
-            _for_every_point(labels, points),
+            trajectories.conditions[chosen].at_points(points),
         )
 
-    return renew
+    return PoolSource(renew, trajectories.conditions, is_worth_keeping=False)
 
 
 def data_source(
     teacher: DiffusionModel,
     grid: Grid,
     images: np.ndarray,
-    labels: np.ndarray | None,
+    conditions: Conditions,
     *,
     states: int,
     seed: tuple[int, ...],
     batch_size: int,
 ) -> PoolSource:
-    """Return a source of `images` (n, H, W, C) noised to the points of `grid`.
+    """Return a source of `images` (n, H, W, C), one condition each, noised to the points of `grid`.
 
     `teacher` steps on from there. The target is the convex mean of its predictions between two
     points (`target_weights`), in float32. `grid` must be a subset of the teacher's; the teacher
@@ -160,13 +181,13 @@ def data_source(
             z[k] = grid.alphas[k] * images[chosen[k]] + grid.sigmas[k] * noise[k]
             for start in range(0, each, batch_size):
                 part = slice(start, start + batch_size)
-                condition = condition_of(None if labels is None else labels[chosen[k, part]])
+                condition = conditions[chosen[k, part]].to_condition()
                 target[k, part] = _teacher_target(
                     teacher, z[k, part], indices[k], indices[k + 1], condition
                 )
-        return StatePool(z, target, None if labels is None else labels[chosen])
+        return StatePool(z, target, conditions[chosen])
 
-    return renew
+    return PoolSource(renew, conditions)
 
 
 def loss_weights(grid: Grid, kind: str, ceiling: float) -> np.ndarray:
@@ -190,7 +211,7 @@ def loss_weights(grid: Grid, kind: str, ceiling: float) -> np.ndarray:
 
 
 def _teacher_target(
-    teacher: DiffusionModel, z: np.ndarray, start: int, stop: int, condition: dict[str, mx.array]
+    teacher: DiffusionModel, z: np.ndarray, start: int, stop: int, condition: Condition
 ) -> np.ndarray:
     """Return the x0 by which one step from point `start` lands where the steps to `stop` land."""
     grid = teacher.grid
@@ -210,7 +231,3 @@ def _teacher_target(
         state = following
         mx.eval(state, mean)
     return np.array(mean)
-
-
-def _for_every_point(labels: np.ndarray | None, points: int) -> np.ndarray | None:
-    return None if labels is None else np.broadcast_to(labels, (points, len(labels)))

@@ -73,8 +73,7 @@ class Trainer:
 
     def step(self, batch: Batch) -> tuple[mx.array, mx.array]:
         """Take one optimiser step; return (loss, gradient norm before clipping), evaluated."""
-        condition = {} if batch.labels is None else {"class_labels": batch.labels}
-        loss, norm = self._step(batch.z, batch.target, batch.point, condition, *self._tables)
+        loss, norm = self._step(batch.z, batch.target, batch.point, batch.condition, *self._tables)
         mx.eval(self.state, loss, norm)
         return loss, norm
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.diffusion.grid import Grid
 from engine.models.diffusion import DiffusionModel
-from engine.training.noise_sets import condition_of
+from engine.training.conditions import Conditions
 
 OnProgress = Callable[[int, int], None]  # (samples done, samples in all)
 
@@ -27,7 +27,7 @@ class Trajectories:
 
     states: np.ndarray  # (N, K + 1, H, W, C) float32
     x0: np.ndarray  # (N, K, H, W, C) float32
-    labels: np.ndarray | None  # (N,) int32
+    conditions: Conditions  # of N samples
     grid: Grid
 
     @property
@@ -43,23 +43,24 @@ class Trajectories:
         """
         grid = self.grid.subset(indices)
         states = self.states[:, [*indices, self.grid.steps]]
-        return Trajectories(states, _effective_x0(states, grid), self.labels, grid)
+        return Trajectories(states, _effective_x0(states, grid), self.conditions, grid)
 
     def first(self, count: int) -> "Trajectories":
         """Return the first `count` paths."""
-        labels = None if self.labels is None else self.labels[:count]
-        return Trajectories(self.states[:count], self.x0[:count], labels, self.grid)
+        return Trajectories(
+            self.states[:count], self.x0[:count], self.conditions[:count], self.grid
+        )
 
 
 def record_trajectories(
     model: DiffusionModel,
     noise: np.ndarray,
-    labels: np.ndarray | None,
+    conditions: Conditions,
     *,
     batch_size: int,
     on_progress: OnProgress | None = None,
 ) -> Trajectories:
-    """Return the paths of `model` on its own grid from `noise` (N, H, W, C) under `labels` (N,)."""
+    """Return the paths of `model` on its own grid from `noise` (N, H, W, C), one condition each."""
     grid, count = model.grid, len(noise)
     states = np.empty((count, grid.steps + 1, *noise.shape[1:]), np.float32)
     predictions = np.empty((count, grid.steps, *noise.shape[1:]), np.float32)
@@ -71,13 +72,12 @@ def record_trajectories(
             states[part, i + 1] = np.array(z)
             predictions[part, i] = np.array(x0)
 
-        condition = condition_of(None if labels is None else labels[part])
-        model.sample(mx.array(noise[part]), condition, on_step=keep)
+        model.sample(mx.array(noise[part]), conditions[part].to_condition(), on_step=keep)
         if on_progress is not None:
             on_progress(part.stop, count)
     if model.solver != "ddim" or model.clip_range is not None:
         predictions = _effective_x0(states, grid)
-    return Trajectories(states, predictions, labels, grid)
+    return Trajectories(states, predictions, conditions, grid)
 
 
 def _effective_x0(states: np.ndarray, grid: Grid) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 
 from engine.export import export_student
 from engine.models.loading import load_model
+from engine.training.conditions import Conditions
 from engine.training.evaluate import sample_all
 
 torch = pytest.importorskip("torch")
@@ -47,7 +48,7 @@ def test_a_class_conditional_student_samples_alike_by_its_cards_own_snippet(
     height, width, channels = student.sample_shape
     noise = np.random.default_rng(0).standard_normal((10, height, width, channels), np.float32)
     labels = (np.arange(10) % student.class_count).astype(np.int32)
-    ours = sample_all(student, noise, labels, batch_size=10)
+    ours = sample_all(student, noise, Conditions.of_labels(labels, len(noise)), batch_size=10)
 
     card = (folder / "README.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
@@ -72,7 +73,7 @@ def test_an_unconditional_student_samples_alike_in_stock_ddim_pipeline(
     student, folder = exported(ddpm_cifar, GRIDS[grid], tmp_path, final)
     height, width, channels = student.sample_shape
     noise = np.random.default_rng(1).standard_normal((2, height, width, channels), np.float32)
-    ours = sample_all(student, noise, None, batch_size=2)
+    ours = sample_all(student, noise, Conditions.none(2), batch_size=2)
 
     pipeline = diffusers.DDIMPipeline.from_pretrained(str(folder))
     module = __import__(type(pipeline).__module__, fromlist=["randn_tensor"])
@@ -92,7 +93,7 @@ def test_a_v_prediction_student_with_a_noisy_end_samples_alike(tmp_path: Path) -
     student, folder = exported("bundled:digits", GRIDS["uneven"], tmp_path, "first")
     noise = np.random.default_rng(2).standard_normal((4, 8, 8, 1), np.float32)
     labels = np.arange(4, dtype=np.int32)
-    ours = sample_all(student, noise, labels, batch_size=4)
+    ours = sample_all(student, noise, Conditions.of_labels(labels, len(noise)), batch_size=4)
 
     unet = diffusers.UNet2DModel.from_pretrained(str(folder), subfolder="unet")
     scheduler = diffusers.DPMSolverMultistepScheduler.from_pretrained(

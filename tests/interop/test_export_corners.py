@@ -13,6 +13,7 @@ from engine.diffusion.noise import BETA_SCHEDULES, NoiseSchedule, betas
 from engine.export import export_student
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel, load_model
+from engine.training.conditions import Conditions
 from engine.training.evaluate import sample_all
 
 torch = pytest.importorskip("torch")
@@ -52,7 +53,7 @@ def difference(student: DiffusionModel, folder: Path, monkeypatch: pytest.Monkey
     labels = None
     if student.class_count is not None:
         labels = (np.arange(count) % student.class_count).astype(np.int32)
-    ours = sample_all(student, noise, labels, batch_size=count)
+    ours = sample_all(student, noise, Conditions.of_labels(labels, len(noise)), batch_size=count)
 
     card = (folder / "README.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)

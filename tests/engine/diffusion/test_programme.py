@@ -9,6 +9,7 @@ import pytest
 from engine.diffusion.noise import NoiseSchedule
 from engine.diffusion.programme import COSTS, best_path, cost_matrix
 from engine.models.diffusion import DiffusionModel
+from engine.training.conditions import Conditions
 from engine.training.trajectories import record_trajectories
 
 
@@ -73,7 +74,7 @@ def test_one_fine_step_costs_nothing_and_longer_ones_more(
     cost: str, gaussian_model: Callable[..., DiffusionModel], unit_normal: Callable
 ) -> None:
     model = gaussian_model(steps=10)
-    paths = record_trajectories(model, unit_normal(16, 4, 4, 1), None, batch_size=16)
+    paths = record_trajectories(model, unit_normal(16, 4, 4, 1), Conditions.none(16), batch_size=16)
     matrix = cost_matrix(
         paths.states.reshape(16, 11, -1),
         paths.x0.reshape(16, 10, -1),
@@ -101,7 +102,7 @@ def test_a_last_step_of_no_length_costs_nothing(
     schedule = linear_schedule.ending_at("first")
     model = gaussian_model(schedule=schedule, grid=spaced_grid(schedule, "leading", 10))
     assert model.grid.alphas[-1] == model.grid.alphas[-2]
-    paths = record_trajectories(model, unit_normal(8, 4, 4, 1), None, batch_size=8)
+    paths = record_trajectories(model, unit_normal(8, 4, 4, 1), Conditions.none(8), batch_size=8)
     matrix = cost_matrix(
         paths.states.reshape(8, 11, -1),
         paths.x0.reshape(8, 10, -1),

@@ -15,6 +15,7 @@ from engine.errors import ConfigError, TrainingError
 from engine.models.diffusion import DiffusionModel
 from engine.records import DistillationStage, StepReport
 from engine.settings import HardwareSettings, TrainingSettings
+from engine.training.conditions import Conditions
 from engine.training.distill import (
     ProgressiveDistillation,
     ProgressKeeper,
@@ -201,7 +202,7 @@ def test_on_its_teachers_own_grid_a_student_starts_and_stays_the_teacher(
 ) -> None:
     losses: list[float] = []
     manager = distillation(0.5 * unit_normal(10, 4, 4, 1), states=states, learning_rate=1e-9)
-    manager.labels = (np.arange(10) % 3).astype(np.int32)
+    manager.image_conditions = Conditions.of_labels((np.arange(10) % 3).astype(np.int32))
     manager.on_step = lambda report, trainer: losses.append(report.loss)
     student = manager.distill_stage(teacher, teacher.student(), {})
     assert max(losses) < 1e-8

@@ -8,6 +8,7 @@ import pytest
 
 from engine.diffusion.grid import spaced_grid
 from engine.models.diffusion import DiffusionModel
+from engine.training.conditions import Conditions, classes
 from engine.training.evaluate import Cost, Evaluator, measure_cost, sample_all
 from engine.training.noise_sets import NoiseSet
 
@@ -21,7 +22,7 @@ def teacher(make_model: Callable[..., DiffusionModel]) -> DiffusionModel:
 
 @pytest.fixture
 def evaluator(teacher: DiffusionModel) -> Evaluator:
-    noise_set = NoiseSet.select(80, teacher.sample_shape, teacher.class_count)
+    noise_set = NoiseSet.select(80, teacher.sample_shape, classes(teacher.class_count))
     return Evaluator.against(teacher, noise_set, components=None, batch_size=32, resamples=100)
 
 
@@ -76,11 +77,12 @@ def test_batches_make_no_difference(
     model, noise = make_model(steps=4), unit_normal(10, 4, 4, 1)
     labels = (np.arange(10) % 3).astype(np.int32)
     seen: list[tuple[int, int]] = []
-    whole = sample_all(model, noise, labels, batch_size=10)
+    conditions = Conditions.of_labels(labels)
+    whole = sample_all(model, noise, conditions, batch_size=10)
     parts = sample_all(
         model,
         noise,
-        labels,
+        conditions,
         batch_size=4,
         on_progress=lambda done, total: seen.append((done, total)),
     )
@@ -92,7 +94,7 @@ def test_batches_make_no_difference(
 
 def test_progress_covers_both_runs_of_the_teacher(teacher: DiffusionModel) -> None:
     seen: list[tuple[int, int]] = []
-    noise_set = NoiseSet.select(64, teacher.sample_shape, teacher.class_count)
+    noise_set = NoiseSet.select(64, teacher.sample_shape, classes(teacher.class_count))
     Evaluator.against(
         teacher,
         noise_set,
@@ -111,7 +113,7 @@ def test_components_for_another_set_are_fitted_on_all_of_this_one(evaluator: Eva
 
 
 def test_a_cost_is_measured_for_both_and_says_how(teacher: DiffusionModel) -> None:
-    noise_set = NoiseSet.final(64, teacher.sample_shape, teacher.class_count)
+    noise_set = NoiseSet.final(64, teacher.sample_shape, classes(teacher.class_count))
     student = teacher.student(spaced_grid(teacher.schedule, "trailing", 2))
     cost = measure_cost(teacher, student, noise_set, batch_size=16, repeats=5)
     assert (cost.batch_size, cost.repeats) == (16, 5)

@@ -9,6 +9,7 @@ import pytest
 from engine.diffusion.grid import Grid, spaced_grid
 from engine.diffusion.noise import NoiseSchedule
 from engine.models.diffusion import DiffusionModel
+from engine.training.conditions import Conditions
 from engine.training.distill import uniform_subset
 from engine.training.states import (
     StatePool,
@@ -19,13 +20,16 @@ from engine.training.states import (
 )
 from engine.training.trajectories import Trajectories, record_trajectories
 
+NONE = Conditions.none(20)
+
 pytestmark = pytest.mark.usefixtures("eager")
 
 
 def paths_of(
     teacher: DiffusionModel, noise: np.ndarray, grid: Grid, labels: np.ndarray | None = None
 ) -> Trajectories:
-    paths = record_trajectories(teacher, noise, labels, batch_size=64)
+    conditions = Conditions.of_labels(labels, len(noise))
+    paths = record_trajectories(teacher, noise, conditions, batch_size=64)
     return paths.on_subset(teacher.grid.indices_of(grid))
 
 
@@ -69,11 +73,11 @@ def test_a_student_on_its_teachers_grid_has_nothing_to_learn(
             student, teacher, paths, states=40, seed=(0,), batch_size=8
         ),
         "data": lambda: data_source(
-            teacher, student.grid, images, None, states=40, seed=(0,), batch_size=8
+            teacher, student.grid, images, NONE, states=40, seed=(0,), batch_size=8
         ),
         "trajectory": lambda: trajectory_source(paths, states=40, seed=(0,)),
     }[kind]()
-    pool = source(0)
+    pool = source.renew(0)
     assert pool.z.shape == pool.target.shape == (5, 8, 4, 4, 1)
     for k in range(5):
         # the cache holds states, and dividing their differences by a short step costs some digits
@@ -96,9 +100,9 @@ def test_targets_land_where_the_teachers_own_steps_land(
     source = (
         rollout_source(student, teacher, paths, states=24, seed=(0,), batch_size=8)
         if kind == "rollout"
-        else data_source(teacher, student.grid, images, None, states=24, seed=(0,), batch_size=8)
+        else data_source(teacher, student.grid, images, NONE, states=24, seed=(0,), batch_size=8)
     )
-    pool = source(0)
+    pool = source.renew(0)
     for k in range(3):
         wanted = teacher_landing(teacher, pool.z[k], student.grid, k)
         np.testing.assert_allclose(
@@ -112,7 +116,7 @@ def test_cached_states_aim_at_the_cached_next_state(
     teacher = gaussian_model(steps=12, solver="dpmpp_2m")
     grid = uniform_subset(teacher, 4)
     paths = paths_of(teacher, unit_normal(8, 4, 4, 1), grid)
-    pool = trajectory_source(paths, states=1000, seed=(0,))(0)
+    pool = trajectory_source(paths, states=1000, seed=(0,)).renew(0)
     order = [int(np.abs(paths.states[:, 0] - z).sum((1, 2, 3)).argmin()) for z in pool.z[0]]
     assert sorted(order) == list(range(8))
     for k in range(4):
@@ -127,7 +131,7 @@ def test_rollouts_visit_what_the_student_visits(
     teacher = make_model(steps=8, class_count=None)
     student = teacher.student(uniform_subset(teacher, 3))
     paths = paths_of(teacher, unit_normal(6, 4, 4, 1), student.grid)
-    pool = rollout_source(student, teacher, paths, states=18, seed=(0,), batch_size=4)(0)
+    pool = rollout_source(student, teacher, paths, states=18, seed=(0,), batch_size=4).renew(0)
     states: list[np.ndarray] = []
     student.sample(mx.array(pool.z[0]), on_step=lambda i, z, x0: states.append(np.array(z)))
     for k in (1, 2):
@@ -149,9 +153,9 @@ def test_rollouts_follow_the_student_as_it_learns(
         seed=(0,),
         batch_size=8,
     )
-    before = source(0)
+    before = source.renew(0)
     shift_output(student, 0.5)
-    after = source(0)
+    after = source.renew(0)
     np.testing.assert_array_equal(after.z[0], before.z[0])
     assert np.abs(after.z[1] - before.z[1]).max() > 0.01
 
@@ -167,7 +171,7 @@ def test_labels_stay_with_their_states(
     student = teacher.student(uniform_subset(teacher, 2))
     labels = (np.arange(9) % 3).astype(np.int32)
     paths = paths_of(teacher, unit_normal(9, 4, 4, 1), student.grid, labels)
-    image_labels = (np.arange(20) % 3).astype(np.int32)
+    image_labels = Conditions.of_labels((np.arange(20) % 3).astype(np.int32))
     source = {
         "rollout": lambda: rollout_source(
             student, teacher, paths, states=18, seed=(1,), batch_size=4
@@ -177,12 +181,13 @@ def test_labels_stay_with_their_states(
         ),
         "trajectory": lambda: trajectory_source(paths, states=18, seed=(1,)),
     }[kind]()
-    pool = source(0)
-    assert pool.labels is not None
-    assert pool.labels.shape == (2, 9)
+    pool = source.renew(0)
+    labels = pool.conditions.labels
+    assert labels is not None
+    assert labels.shape == (2, 9)
     # the last target is the teacher's sample under the state's own label and no other
     indices = [*teacher.grid.indices_of(student.grid), 6]
-    denoise = teacher.denoise_at(teacher.grid, "ddim", {"class_labels": mx.array(pool.labels[1])})
+    denoise = teacher.denoise_at(teacher.grid, "ddim", {"class_labels": mx.array(labels[1])})
     state = mx.array(pool.z[1])
     for i in range(indices[1], 6):
         x0, eps = denoise(state, i)
@@ -211,11 +216,11 @@ def test_a_last_step_of_no_length_has_a_finite_target(
                 s, t, p, states=18, seed=(1,), batch_size=4
             ),
             "data": lambda s=student, t=teacher: data_source(
-                t, s.grid, images, None, states=18, seed=(1,), batch_size=4
+                t, s.grid, images, NONE, states=18, seed=(1,), batch_size=4
             ),
             "trajectory": lambda p=paths: trajectory_source(p, states=18, seed=(1,)),
         }[kind]()
-        pool = source(0)
+        pool = source.renew(0)
         assert np.isfinite(pool.target).all()
         assert np.abs(pool.target).max() < 10
 
@@ -227,9 +232,8 @@ def test_pools_are_the_same_for_the_same_seed_and_other_for_others(
     grid = uniform_subset(teacher, 2)
 
     def pool(seed: tuple[int, ...], renewals: int) -> np.ndarray:
-        return data_source(teacher, grid, images, None, states=8, seed=seed, batch_size=8)(
-            renewals
-        ).z
+        source = data_source(teacher, grid, images, NONE, states=8, seed=seed, batch_size=8)
+        return source.renew(renewals).z
 
     np.testing.assert_array_equal(pool((1, 2), 3), pool((1, 2), 3))
     assert not np.array_equal(pool((1, 2), 3), pool((1, 3), 3))
@@ -237,12 +241,14 @@ def test_pools_are_the_same_for_the_same_seed_and_other_for_others(
 
 
 def test_a_batch_spreads_evenly_over_the_grid(unit_normal: Callable[..., np.ndarray]) -> None:
-    pool = StatePool(unit_normal(4, 10, 2, 2, 1), unit_normal(4, 10, 2, 2, 1, seed=1), None)
+    pool = StatePool(
+        unit_normal(4, 10, 2, 2, 1), unit_normal(4, 10, 2, 2, 1, seed=1), NONE.at_points(4)
+    )
     for size in (4, 7, 64):
         batch = pool.batch(size, np.random.default_rng(size))
         counts = np.bincount(np.array(batch.point), minlength=4)
         assert counts.max() - counts.min() <= 1
-        assert batch.labels is None
+        assert batch.condition == {}
         for z, target, point in zip(
             np.array(batch.z), np.array(batch.target), np.array(batch.point), strict=True
         ):
@@ -254,7 +260,7 @@ def test_a_batch_spreads_evenly_over_the_grid(unit_normal: Callable[..., np.ndar
 def test_no_point_is_favoured_where_the_batch_is_smaller_than_the_grid(
     unit_normal: Callable[..., np.ndarray],
 ) -> None:
-    pool = StatePool(unit_normal(16, 2, 1, 1, 1), unit_normal(16, 2, 1, 1, 1), None)
+    pool = StatePool(unit_normal(16, 2, 1, 1, 1), unit_normal(16, 2, 1, 1, 1), NONE.at_points(16))
     points = np.concatenate(
         [np.array(pool.batch(5, np.random.default_rng(k)).point) for k in range(400)]
     )

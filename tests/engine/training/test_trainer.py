@@ -25,7 +25,7 @@ def batch(unit_normal: Callable[..., np.ndarray]) -> Batch:
         mx.array(unit_normal(12, 4, 4, 1)),
         mx.array(0.5 * unit_normal(12, 4, 4, 1, seed=1)),
         mx.array(np.arange(12, dtype=np.int32) % 3),
-        mx.array(np.arange(12, dtype=np.int32) % 3),
+        {"class_labels": mx.array(np.arange(12, dtype=np.int32) % 3)},
     )
 
 
@@ -71,8 +71,8 @@ def test_the_loss_is_the_weighted_error_of_the_clean_estimate(
         for table in (grid.alphas, grid.sigmas, loss_weights(grid, "truncated_snr", 100.0))
     )
     t = mx.array(np.array(grid.timesteps, np.float32)[point])
-    assert batch.labels is not None
-    prediction = student(batch.z, t, {"class_labels": batch.labels})
+    assert batch.condition.keys() == {"class_labels"}
+    prediction = student(batch.z, t, batch.condition)
     x0, _ = x0_and_eps(prediction, batch.z, mx.array(alpha), mx.array(sigma), kind)  # pyright: ignore[reportArgumentType]
     wanted = float((weight * np.array((x0 - batch.target) ** 2)).mean())
     loss, norm = trainer.step(batch)

@@ -10,6 +10,7 @@ from engine.diffusion.grid import spaced_grid
 from engine.diffusion.names import SOLVERS, Solver
 from engine.diffusion.noise import NoiseSchedule, target_weights
 from engine.models.diffusion import DiffusionModel
+from engine.training.conditions import Conditions
 from engine.training.trajectories import Trajectories, record_trajectories
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -32,7 +33,9 @@ def recorded(
 ) -> Callable[..., Trajectories]:
     def record(**changes: object) -> Trajectories:
         model = gaussian_model(**({"steps": 12} | changes))
-        return record_trajectories(model, unit_normal(10, 4, 4, 1), None, batch_size=4)
+        return record_trajectories(
+            model, unit_normal(10, 4, 4, 1), Conditions.none(10), batch_size=4
+        )
 
     return record
 
@@ -93,7 +96,7 @@ def test_the_last_state_is_the_sample(
     paths = record_trajectories(
         model,
         noise,
-        labels,
+        Conditions.of_labels(labels),
         batch_size=3,
         on_progress=lambda done, total: seen.append((done, total)),
     )
@@ -111,11 +114,11 @@ def test_the_first_paths_are_the_first_with_their_labels(
     paths = record_trajectories(
         make_model(steps=3),
         unit_normal(6, 4, 4, 1),
-        np.array([0, 1, 2, 0, 1, 2], np.int32),
+        Conditions.of_labels(np.array([0, 1, 2, 0, 1, 2], np.int32)),
         batch_size=6,
     )
     first = paths.first(4)
     assert first.count == 4
-    assert first.labels is not None
-    assert first.labels.tolist() == [0, 1, 2, 0]
+    assert first.conditions.labels is not None
+    assert first.conditions.labels.tolist() == [0, 1, 2, 0]
     np.testing.assert_array_equal(first.states, paths.states[:4])
