@@ -79,8 +79,8 @@ def check_text(text: str, name: str = "the settings") -> Checked:
 def check_value(key: str, value: Any) -> str | None:
     """Return why one setting alone cannot be `value`, None if it can."""
     section, _, name = key.rpartition(".")
-    kind = SECTIONS[section] if section else DiffusionOptimizationConfig
-    own = {} if section else {"model_path": "x"}
+    kind: Any = SECTIONS[section] if section else DiffusionOptimizationConfig
+    own: dict[str, Any] = {} if section else {"model_path": "x"}
     try:
         kind(**(own | {name: value}))
     except ValidationError as error:
