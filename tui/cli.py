@@ -1,28 +1,86 @@
-"""The command `diffopt-tui`: says that this version has no dashboard yet, and what works."""
+"""The command `diffopt-tui`: reads the words, looks at the terminal, opens the dashboard."""
+
+from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from engine import __version__
+from engine.errors import DiffoptError
+from tui.options import COLORS, Options, is_plain_terminal, prepare_environment, why_not_here
 
-NOT_YET = (
-    "diffopt-tui: the dashboard is not in this version yet; `diffopt run demo` does the work "
-    "on the command line."
-)
+EPILOG = """\
+alone: the run that is at work, else the table of runs. `diffopt-tui demo` trains the bundled model
+and shows it. Leaving with q never stops training. Over ssh, `ssh -C` saves most of what is sent.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return exit code 2: past --help and --version there is no dashboard to open yet."""
+    """Open the dashboard and return its exit code; 2 for a mistake in what was given."""
+    options = parse(arguments)
+    if reason := why_not_here():
+        return _refused(reason)
+    prepare_environment(options)
+    try:
+        from tui.targets import find_target
+
+        target = find_target(options)
+    except DiffoptError as error:
+        return _refused(str(error), error.exit_code)
+    from tui.app import DiffoptApp
+
+    app = DiffoptApp(options, target)
+    app.run(mouse=options.has_mouse)
+    for line in app.last_words:
+        print(line)
+    return app.return_code or 0
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(
         prog="diffopt-tui",
-        description="The dashboard of diffopt: watch diffusion models being distilled.",
-        epilog="The dashboard is not in this version yet; `diffopt run demo` does the work.",
+        description="The dashboard of diffopt: watch and steer diffusion models being distilled.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"diffopt-tui {__version__}")
-    parser.parse_args(arguments)
-    print(NOT_YET, file=sys.stderr)
-    return 2
+    parser.add_argument("target", nargs="?", metavar="RUN|CONFIG|demo", help="what to show first")
+    runs_dir = Path(os.environ.get("DIFFOPT_RUNS_DIR") or "~/diffopt/runs").expanduser()
+    parser.add_argument(
+        "--runs-dir", type=Path, default=runs_dir, help="folder of runs (~/diffopt/runs)"
+    )
+    parser.add_argument("--theme", metavar="NAME", help="a theme by name; kept by `t` in the app")
+    parser.add_argument(
+        "--low", action="store_true", help="for slow links: once a second, ASCII, no charts"
+    )
+    parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    parser.add_argument(
+        "--color", choices=list(COLORS), default="auto", help="colours to use (auto)"
+    )
+    parser.add_argument("--ascii", action="store_true", help="ASCII only; so where LANG is C")
+    parser.add_argument(
+        "--no-cell-diff", action="store_true", help="draw as Textual does; costs more bytes"
+    )
+    read = parser.parse_args(arguments)
+    return Options(
+        runs_dir=read.runs_dir.expanduser(),
+        theme=read.theme,
+        is_low=read.low,
+        has_mouse=not read.no_mouse,
+        color=read.color,
+        is_ascii=read.ascii or read.low or is_plain_terminal(),
+        is_cell_diff=not read.no_cell_diff and os.environ.get("DIFFOPT_CELL_DIFF") != "0",
+        target=read.target,
+    )
+
+
+def _refused(reason: str, code: int = 2) -> int:
+    print(f"diffopt-tui: {reason}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -134,11 +134,12 @@ def theme_from_text(text: str, name: str, path: Path | None = None) -> LoadedThe
         _check_variable(key, value, where)
     numbered = zip(range(1, SERIES + 1), itertools.cycle(series), strict=False)
     filled = {f"series-{number}": str(colour) for number, colour in numbered}
-    filled |= {} if is_ansi else _shades(colours)
+    is_dark = _boolean(content, "dark", where, default=True)
+    filled |= _ends(is_dark) if is_ansi else _shades(colours)
     filled |= {str(key): str(value) for key, value in variables.items()}
     theme = Theme(
         name=name,
-        dark=_boolean(content, "dark", where, default=True),
+        dark=is_dark,
         ansi=is_ansi,
         variables=filled,
         primary=str(content["primary"]),
@@ -254,6 +255,12 @@ def _shades(colours: Mapping[str, Color]) -> dict[str, str]:
         "footer-background": colours["panel"].hex,
         "footer-key-foreground": colours["accent"].hex,
     }
+
+
+def _ends(is_dark: bool) -> dict[str, str]:
+    """Return the two variables that Textual's own rules name and its ANSI colours lack."""
+    ends = ("ansi_black", "ansi_white") if is_dark else ("ansi_white", "ansi_black")
+    return dict(zip(("ansi-background", "ansi-foreground"), ends, strict=True))
 
 
 def _prove(theme: Theme, where: str) -> None:

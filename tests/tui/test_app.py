@@ -1,0 +1,60 @@
+"""The frame: four screens behind four keys, at every size, without MLX."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tui.app import DiffoptApp
+from tui.options import Options
+from tui.theme import BUNDLED
+
+SIZES = ((80, 24), (120, 36), (160, 48))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_it_starts_on_runs_and_the_digits_lead_to_the_four_screens(
+    options: Options, size: tuple[int, int], go: Callable[..., Any]
+) -> None:
+    async def story() -> list[str]:
+        app = DiffoptApp(options)
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            seen = [app.current_mode]
+            for key in "2341":
+                await pilot.press(key)
+                await pilot.pause()
+                seen.append(app.current_mode)
+            return seen
+
+    assert go(story()) == ["runs", "config", "live", "compare", "runs"]
+
+
+@pytest.mark.parametrize("theme", BUNDLED)
+def test_every_bundled_theme_dresses_every_screen(
+    options: Options, theme: str, go: Callable[..., Any]
+) -> None:
+    async def story() -> str:
+        app = DiffoptApp(replace(options, theme=theme))
+        async with app.run_test(size=(80, 24)) as pilot:
+            for key in "234?":
+                await pilot.press(key)
+            await pilot.pause()
+            return app.theme
+
+    assert go(story()) == theme
+
+
+def test_the_dashboard_never_imports_mlx() -> None:
+    program = (
+        "import sys, tui.app, tui.cli\n"
+        "import tui.screens.runs, tui.screens.config, tui.screens.live, tui.screens.compare\n"
+        "print('mlx' in sys.modules, 'mlx.core' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]

@@ -1,0 +1,318 @@
+"""DiffoptApp: the four screens, what leads between them, and what every screen may ask for.
+
+A client like the command line: it reads journals and writes commands, and training goes on
+without it. MLX is never imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from engine.errors import DiffoptError
+from engine.run import CommandKind, RunFolder, steering
+from tui.dialogs import Dialog, Question
+from tui.keys import bindings_for
+from tui.messages import CommandSent, RunOpened
+from tui.notices import Notices, end_signal
+from tui.options import Options
+from tui.preferences import Preferences, config_folder
+from tui.screens.base import DiffoptScreen
+from tui.targets import Target
+from tui.theme import ThemeLibrary, default_name
+from tui.widgets.footer import live_keys
+
+CLIENT = "diffopt-tui"
+
+
+def _runs() -> Screen[Any]:
+    from tui.screens.runs import RunsScreen
+
+    return RunsScreen()
+
+
+def _config() -> Screen[Any]:
+    from tui.screens.config import ConfigScreen
+
+    return ConfigScreen()
+
+
+def _live() -> Screen[Any]:
+    from tui.screens.live import LiveScreen
+
+    return LiveScreen()
+
+
+def _compare() -> Screen[Any]:
+    from tui.screens.compare import CompareScreen
+
+    return CompareScreen()
+
+
+class DiffoptApp(App[None], inherit_bindings=False):
+    """The dashboard."""
+
+    TITLE = "diffopt"
+    CSS_PATH = "diffopt.tcss"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "runs": _runs,
+        "config": _config,
+        "live": _live,
+        "compare": _compare,
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("app")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (140, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(self, options: Options, target: Target | None = None) -> None:
+        """Make the app; it starts on what `target` names."""
+        self._target = target or Target()
+        first = "config" if self._target.config is not None else "runs"
+        if self._target.run is not None or self._target.recipe is not None:
+            first = "live"
+        self.DEFAULT_MODE = first  # pyright: ignore[reportAttributeAccessIssue]
+        super().__init__()
+        self.options = options
+        self.preferences = Preferences.load()
+        self.current_run: RunFolder | None = self._target.run
+        self.config_source: str | Path | RunFolder | None = self._target.config
+        self.is_clone = False
+        self.marked: list[Path] = []
+        self.notices = Notices()
+        self.last_words: list[str] = []
+        self._to_tell: list[str] = []
+        if self.preferences.keys:
+            self.set_keymap(self.preferences.keys)
+        self.themes = ThemeLibrary(config_folder() / "themes")
+        self._wear_first_theme()
+        if options.is_ascii:
+            from tui.display.ascii import AsciiFilter
+
+            self._filters.append(AsciiFilter())
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder of runs."""
+        return self.options.runs_dir
+
+    def on_mount(self) -> None:
+        """Start what was asked for, and mind the terminal's end."""
+        self._listen_for_hangup()
+        self._tell_what_waits()
+        if self._target.recipe is not None:
+            self._start_recipe(self._target.recipe)
+
+    def _start_recipe(self, recipe: str) -> None:
+        from engine.config import config_to_yaml, load_config
+
+        try:
+            run = self.start_run(config_to_yaml(load_config(recipe)), recipe)
+        except DiffoptError as error:
+            self.tell(str(error), "error")
+        else:
+            self.open_run(run)
+
+    def _wear_first_theme(self) -> None:
+        colours = {"standard": 16, "256": 256}.get(self.console.color_system or "")
+        plain = "mono" if self.no_color else default_name(colours=colours)
+        for name in (self.options.theme, None if self.no_color else self.preferences.theme, plain):
+            if name and self.wear_theme(name, is_remembered=False):
+                return
+
+    # What screens ask for
+
+    def wear_theme(self, name: str, *, is_remembered: bool = True) -> bool:
+        """Take a theme, and keep it for the next time.
+
+        A broken one is told and the old one stays; returns whether it was taken.
+        """
+        try:
+            self.register_theme(self.themes.load(name).theme)
+        except DiffoptError as error:
+            self._to_tell.append(str(error))
+            self._tell_what_waits()
+            return False
+        self.theme = name
+        if is_remembered:
+            self.preferences.set(theme=name)
+        return True
+
+    def _tell_what_waits(self) -> None:
+        if self._running:
+            waiting, self._to_tell = self._to_tell, []
+            for text in (*self.preferences.take_notices(), *waiting):
+                self.tell(text, "warning")
+
+    def open_run(self, run: RunFolder) -> None:
+        """Show a run on Live."""
+        self.current_run = run
+        if self.current_mode != "live":
+            self.switch_mode("live")
+        self._tell_screen("live", RunOpened(run))
+
+    def open_config(self, source: str | Path | RunFolder, *, is_clone: bool = False) -> None:
+        """Show a file, a recipe or a run's settings on Config."""
+        self.config_source, self.is_clone = source, is_clone
+        self.switch_mode("config")
+        screen = self.screen
+        if hasattr(screen, "load_source"):
+            screen.load_source(source, is_clone=is_clone)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def start_run(self, config_text: str, label: str, *, name: str | None = None) -> RunFolder:
+        """Make a run folder with these settings and start its worker; it queues by itself.
+
+        Raises RunError where it cannot be made.
+        """
+        run = steering.create_and_start(
+            self.runs_dir, config_text, label=label, client=CLIENT, name=name
+        )
+        self.tell(f"{run.name} is started")
+        return run
+
+    def send(self, run: RunFolder, kind: CommandKind, *, stage: int | None = None) -> None:
+        """Ask a run's worker for something; the answer comes as an event of its journal."""
+        try:
+            command = steering.send(run, kind, client=CLIENT, stage=stage)
+        except DiffoptError as error:
+            self.tell(str(error), "error")
+            return
+        self.screen.post_message(CommandSent(run, kind, command.id))
+
+    def take_up(self, run: RunFolder) -> None:
+        """Start a worker for a run that has none: stopped, lost or failed."""
+        try:
+            steering.take_up(run)
+        except DiffoptError as error:
+            self.tell(str(error), "error")
+        else:
+            self.tell(f"{run.name} is taken up again")
+
+    def tell(self, text: str, severity: str = "information", *, kind: str | None = None) -> None:
+        """Tell the user something: it pops up, and stays among the notices.
+
+        One of each `kind` pops up in five seconds.
+        """
+        if self.notices.add(text, severity, kind):
+            self.notify(text, severity=severity, markup=False)  # pyright: ignore[reportArgumentType]
+
+    def tell_end(self, text: str, *, is_bad: bool = False) -> None:
+        """Tell that a run ended: by a notice, and by a bell or what the preferences say."""
+        self.tell(text, "error" if is_bad else "information", kind=f"end {text}")
+        if (signal_ := end_signal(self.preferences.bell, text)) and self._driver is not None:
+            self._driver.write(signal_)
+
+    async def ask(self, question: Question) -> str | None:
+        """Return the choice the user makes; from within a worker (`self.run_worker`) only."""
+        return await self.push_screen_wait(Dialog(question))
+
+    # Keys of every screen
+
+    def action_show(self, mode: str) -> None:
+        """Go to a screen."""
+        if mode != self.current_mode:
+            self.switch_mode(mode)
+
+    async def action_back(self) -> None:
+        """Close what is open on the screen."""
+        if isinstance(self.screen, DiffoptScreen):
+            self.screen.go_back()
+
+    def action_help(self) -> None:
+        """Show the keys that work here."""
+        from tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(live_keys(self.screen), self.options.is_ascii))
+
+    def action_next_theme(self) -> None:
+        """Take the next theme."""
+        self.wear_theme(self.themes.after(self.theme))
+
+    def action_copy_or_hint(self) -> None:
+        """Say how to leave: nothing was selected to be copied."""
+        self.tell("q detaches: training goes on. Q stops it and quits.", kind="hint")
+
+    def action_suspend(self) -> None:
+        """Give the terminal back to the shell."""
+        self.action_suspend_process()
+
+    def action_detach(self) -> None:
+        """Leave; training goes on."""
+        self.last_words = self._words_at_parting()
+        self.exit()
+
+    def action_quit_and_stop(self) -> None:
+        """Ask, then checkpoint, stop the run's engine and leave."""
+        self.run_worker(self._quit_and_stop(), exclusive=True, group="ask")
+
+    async def _quit_and_stop(self) -> None:
+        from tui.dialogs import confirm
+
+        run = self.current_run
+        if run is None or not self._is_at_work(run):
+            self.action_detach()
+            return
+        question = confirm(
+            "Stop and quit",
+            f"{run.name} writes a checkpoint and its engine ends. Nothing is lost: "
+            f"`diffopt resume {run.name}`, or r on Runs, takes it up again.",
+            "Checkpoint, stop, quit",
+            no="Keep it running",
+        )
+        if await self.ask(question) == "yes":
+            self.send(run, CommandKind.STOP)
+            self.last_words = [f"{run.name} stops after a checkpoint; r on Runs takes it up again."]
+            self.exit()
+
+    # The frame's own
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Yield every action that works now, for the palette."""
+        for key in live_keys(screen):
+            if key.is_enabled and key.words:
+                yield SystemCommand(
+                    key.words, key.action, lambda key=key: self.run_action(key.action, key.node)
+                )
+
+    def _tell_screen(self, mode: str, message: Any) -> None:
+        for screen in self._screen_stacks.get(mode, [])[:1]:
+            screen.post_message(message)
+
+    def _is_at_work(self, run: RunFolder) -> bool:
+        with suppress(DiffoptError):
+            return run.status().pid is not None
+        return False
+
+    def _words_at_parting(self) -> list[str]:
+        if self.current_run is not None and self._is_at_work(self.current_run):
+            return [f"{self.current_run.name} works on. `diffopt-tui` shows it again."]
+        return []
+
+    def _listen_for_hangup(self) -> None:
+        import asyncio
+
+        if self.is_headless or not hasattr(signal, "SIGHUP"):
+            return
+        loop = asyncio.get_running_loop()
+        with suppress(NotImplementedError, RuntimeError):  # not on the main thread
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+            loop.add_signal_handler(signal.SIGTERM, self.exit)
+
+    def _hung_up(self) -> None:
+        """Save what would be lost and be gone: nobody can see the screen any more."""
+        for stack in self._screen_stacks.values():
+            for screen in stack:
+                if isinstance(screen, DiffoptScreen):
+                    with suppress(Exception):
+                        screen.on_hangup()
+        sys.stdout = sys.stderr = None
+        os._exit(128 + signal.SIGHUP)

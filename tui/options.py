@@ -1,0 +1,85 @@
+"""What the command line asked of the dashboard, and what the terminal can show.
+
+No Textual here: the variables that it reads must be set before it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
+COLORS = {"auto": None, "truecolor": "truecolor", "256": "256", "16": "standard", "none": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the dashboard was started with."""
+
+    runs_dir: Path
+    theme: str | None = None  # None: as remembered
+    is_low: bool = False  # once a second at most, ASCII, no charts
+    has_mouse: bool = True
+    color: str = "auto"
+    is_ascii: bool = False
+    is_cell_diff: bool = True
+    target: str | None = None  # RUN, CONFIG, a recipe's name, "demo"
+
+
+def is_plain_terminal(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the locale asks for plain ASCII.
+
+    C or POSIX by name does; nothing set at all is taken for UTF-8. Python itself sets LC_CTYPE in
+    a C locale (PEP 538), so that variable is believed only as the process was given it.
+    """
+    given = _given_at_start(environment)
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        if value := given.get(name):
+            return "utf-8" not in value.lower() and "utf8" not in value.lower()
+    return environment.get("TERM") == "linux"
+
+
+def _given_at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    given = dict(environment)
+    if environment is not os.environ or given.get("LC_CTYPE") not in _COERCED:
+        return given
+    try:
+        raw = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        given.pop("LC_CTYPE", None)
+        return given
+    pairs = (entry.partition(b"=") for entry in raw.split(b"\0") if entry)
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def prepare_environment(options: Options) -> None:
+    """Set what Textual reads when it is imported."""
+    setting = os.environ
+    setting.setdefault("TEXTUAL_ANIMATIONS", "none")  # every frame of one is bytes over the link
+    setting.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+    if system := COLORS[options.color]:
+        setting["TEXTUAL_COLOR_SYSTEM"] = system
+        setting.pop("NO_COLOR", None)
+    elif options.color == "none":
+        setting["NO_COLOR"] = "1"
+    if options.is_low:
+        setting.setdefault("TEXTUAL_FPS", "5")
+
+
+def why_not_here(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return why the dashboard cannot be drawn on this terminal; None where it can."""
+    term = environment.get("TERM", "")
+    if term in ("", "dumb", "unknown"):
+        return (
+            f"TERM is {term or 'not set'}, a terminal that cannot place text. Use another "
+            "terminal, or `diffopt runs` and `diffopt log RUN --follow`."
+        )
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return (
+            "this is not a terminal. `diffopt runs --json` and `diffopt show RUN --json` say the "
+            "same to a program."
+        )
+    return None

@@ -1,0 +1,177 @@
+"""DiffoptScreen: what the four screens have in common.
+
+A header line, a banner that is there only while it has something to say, the body, a footer by
+focus; panes that are walked with tab and zoomed with z; timers that stand still while hidden.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.content import Content
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Static
+
+from tui.widgets.footer import Footer
+from tui.widgets.header import Header
+
+if TYPE_CHECKING:
+    from tui.app import DiffoptApp
+
+LEAST_WIDTH, LEAST_HEIGHT = 80, 24
+
+
+class DiffoptScreen(Screen[None], inherit_bindings=False):
+    """Base of Runs, Config, Live and Compare.
+
+    A child names itself, yields its panes in `compose_body`, and writes `action_*` methods for the
+    keys of its scope in the table. Its timers go through `every`, so that they stand still while
+    the screen is hidden.
+    """
+
+    NAME: ClassVar[str] = ""
+    BINDINGS: ClassVar[list[BindingType]] = []
+    AUTO_FOCUS: ClassVar[str | None] = "#body Pane, #body *"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self) -> None:
+        """Make the screen, empty."""
+        super().__init__(classes=f"screen-{self.NAME}")
+        self._timers_of_screen: list[Timer] = []
+        self.is_shown = False
+
+    @property
+    def diffopt(self) -> DiffoptApp:
+        """The app, by its own type."""
+        return cast("DiffoptApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Lay out the frame around the body."""
+        yield Header(self.NAME)
+        yield Static("", id="banner", markup=False)
+        with Container(id="body"):
+            yield from self.compose_body()
+        yield Footer()
+        yield Static("", id="too-small", markup=False)
+
+    def compose_body(self) -> ComposeResult:
+        """Yield the panes."""
+        yield from ()
+
+    # What a child may use
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether panes go into tabs for want of width."""
+        return self.app.size.width < 100
+
+    @property
+    def is_short(self) -> bool:
+        """Whether panes must do with fewer rows."""
+        return self.app.size.height < 30
+
+    def set_header(self, subject: str | Content, right: str | Content = "") -> None:
+        """Write what this screen is about into the first line."""
+        self.query_one(Header).set_words(subject, right)
+
+    def set_banner(self, text: str, severity: str = "information") -> None:
+        """Show a line under the header; "" takes it away."""
+        banner = self.query_one("#banner", Static)
+        wanted = bool(text)
+        if wanted:
+            for name in ("information", "warning", "error"):
+                banner.set_class(name == severity, f"-{name}")
+            if str(banner.content) != text:
+                banner.update(text)
+        if banner.display != wanted:
+            banner.display = wanted
+
+    def every(self, seconds: float, do: object) -> Timer:
+        """Call `do` every so often while the screen is shown."""
+        timer = self.set_interval(seconds, do, pause=not self.is_shown)  # pyright: ignore[reportArgumentType]
+        self._timers_of_screen.append(timer)
+        return timer
+
+    def on_shown(self) -> None:
+        """Take note that the screen is looked at from now on; for children."""
+
+    def on_hidden(self) -> None:
+        """Take note that another screen is looked at; for children."""
+
+    def on_hangup(self) -> None:
+        """Save what would be lost: the terminal is gone; for children."""
+
+    # The frame
+
+    def on_mount(self) -> None:
+        """Hide what has nothing to say."""
+        self.query_one("#banner").display = False
+        self._measure(self.app.size.width, self.app.size.height)
+
+    def on_screen_resume(self) -> None:
+        """Let the timers go on."""
+        if not self.is_shown:
+            self.is_shown = True
+            for timer in self._timers_of_screen:
+                timer.resume()
+            self.on_shown()
+
+    def on_screen_suspend(self) -> None:
+        """Hold the timers still, unless it is only a dialog that covers the screen."""
+        if self.app.screen_stack and self.app.screen_stack[0] is self:
+            return
+        self.is_shown = False
+        for timer in self._timers_of_screen:
+            timer.pause()
+        self.on_hidden()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Say so where the terminal is too small."""
+        self._measure(event.size.width, event.size.height)
+
+    def _measure(self, width: int, height: int) -> None:
+        is_small = width < LEAST_WIDTH or height < LEAST_HEIGHT
+        line = self.query_one("#too-small", Static)
+        if is_small:
+            subject = self.query_one(Header).subject.plain
+            need = f"need {LEAST_WIDTH}x{LEAST_HEIGHT}, have {width}x{height}"
+            line.update(f"{need}\n{subject}" if subject else need)
+        self.set_class(is_small, "-too-small")
+
+    # Keys of every screen
+
+    def action_next_pane(self) -> None:
+        """Focus the next pane."""
+        self.focus_next()
+
+    def action_previous_pane(self) -> None:
+        """Focus the pane before."""
+        self.focus_previous()
+
+    def action_zoom(self) -> None:
+        """Show the focused pane alone, or all again."""
+        if self.maximized is not None:
+            self.minimize()
+        elif self.focused is not None:
+            self.maximize(self.zoomed_widget(self.focused), container=False)
+
+    def zoomed_widget(self, focused: Widget) -> Widget:
+        """Return what z enlarges when `focused` has the focus."""
+        return focused
+
+    async def action_pane_right(self) -> None:
+        """Move right in the focused pane."""
+        if self.focused is not None and hasattr(self.focused, "action_move_right"):
+            await self.app.run_action("move_right", self.focused)
+
+    def go_back(self) -> bool:
+        """Close what is open on this screen; returns False where there is nothing to close."""
+        if self.maximized is not None:
+            self.minimize()
+            return True
+        return False

@@ -1,0 +1,135 @@
+"""Help: the keys that work here, made from the live bindings; type to search, enter runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from tui.format import GLYPHS
+from tui.keys import BY_ID, key_words
+from tui.widgets.footer import LiveKey
+from tui.widgets.pane import Pane
+
+
+class _Keys(Pane):
+    has_cursor = True
+
+
+class HelpScreen(ModalScreen[None]):
+    """The keys of the screen below."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1", "close", "Close"),
+        Binding("down", "move(1)", "", show=False, priority=True),
+        Binding("up", "move(-1)", "", show=False, priority=True),
+    ]
+
+    def __init__(self, keys: Sequence[LiveKey], is_ascii: bool = False) -> None:
+        """Show these bindings."""
+        super().__init__()
+        self._all = _merged(keys)
+        self._is_ascii = is_ascii
+        self._rows: list[LiveKey | None] = []
+
+    def compose(self) -> ComposeResult:
+        """Lay out the search box over the list."""
+        with Vertical(id="help"):
+            yield Input(placeholder="type to search, enter runs the line", id="help-search")
+            yield _Keys("Keys here", id="help-keys")
+
+    def on_mount(self) -> None:
+        """Show all."""
+        self.query_one("#help-keys", Pane).can_focus = False
+        self._fill("")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Show what fits the words."""
+        event.stop()
+        self._fill(event.value)
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Run the line of the cursor."""
+        event.stop()
+        key = self._rows[self._pane.cursor] if self._rows else None
+        if key is None:
+            return
+        self.dismiss()
+        if key.is_enabled:
+            self.app.call_later(self.app.run_action, key.action, key.node)
+
+    def action_close(self) -> None:
+        """Close help."""
+        self.dismiss()
+
+    def action_move(self, rows: int) -> None:
+        """Move to the next line that can be run."""
+        at = self._pane.cursor + rows
+        while 0 <= at < len(self._rows) and self._rows[at] is None:
+            at += rows
+        if 0 <= at < len(self._rows):
+            self._pane.cursor = at
+
+    def on_click(self, event: events.Click) -> None:
+        """Close on a click beside the list."""
+        if event.widget is self:
+            self.dismiss()
+
+    @property
+    def _pane(self) -> Pane:
+        return self.query_one("#help-keys", Pane)
+
+    def _fill(self, words: str) -> None:
+        wanted = words.lower().split()
+        lines: list[Content] = []
+        self._rows = []
+        group = None
+        for names, key in self._all:
+            known = BY_ID.get(key.id)
+            text = known.help if known else key.words
+            line = f"{names} {key.words} {text}".lower()
+            if not all(word in line for word in wanted):
+                continue
+            if known and known.group != group:
+                group = known.group
+                lines.append(Content.styled(group, "bold $accent"))
+                self._rows.append(None)
+            asks = " (asks)" if known and known.is_asked and "asks" not in text else ""
+            style = "" if key.is_enabled else "$text-disabled"
+            lines.append(Content.styled(f"  {names:<16} {text}{asks}", style))
+            self._rows.append(key)
+        if not self._rows:
+            lines = [Content("No key does that here. The palette (ctrl+p) knows every action.")]
+        elif not wanted:
+            lines += [Content(""), Content.styled("Signs", "bold $accent"), *self._signs()]
+            self._rows += [None] * (len(lines) - len(self._rows))
+        pane = self._pane
+        pane.set_lines(lines)
+        first = next((row for row, key in enumerate(self._rows) if key is not None), 0)
+        pane.cursor = first
+
+    def _signs(self) -> list[Content]:
+        signs = [
+            f"{mark.ascii if self._is_ascii else mark.glyph} {mark.word}"
+            for mark in GLYPHS.values()
+        ]
+        return [
+            Content("  " + "   ".join(f"{sign:<13}" for sign in signs[at : at + 4]))
+            for at in range(0, len(signs), 4)
+        ]
+
+
+def _merged(keys: Sequence[LiveKey]) -> list[tuple[str, LiveKey]]:
+    """Return one line an action, with all its keys."""
+    lines: dict[str, tuple[list[str], LiveKey]] = {}
+    for key in keys:
+        names, _ = lines.setdefault(key.id or key.action, ([], key))
+        names.append(key_words(key.key))
+    return [(" ".join(names), key) for names, key in lines.values()]
