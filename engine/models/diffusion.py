@@ -17,10 +17,10 @@ from engine.diffusion.grid import Grid
 from engine.diffusion.names import Solver
 from engine.diffusion.noise import NoiseSchedule, PredictionType, x0_and_eps
 from engine.diffusion.samplers import SAMPLERS, OnStep
+from engine.models.guidance import Condition, Guidance, conditional
 
-Condition = dict[
-    str, mx.array
-]  # for example {"class_labels": (B,) int32}; empty where there is none
+# A condition is, for example, {"class_labels": (B,) int32}; empty where there is none.
+__all__ = ["Condition", "DiffusionModel"]
 
 
 class DiffusionModel(nn.Module):
@@ -28,7 +28,8 @@ class DiffusionModel(nn.Module):
 
     `sample_shape` is (H, W, C) of one state. `clip_range` clips x0 while DDIM samples, as the
     checkpoint asks; it is None for a distilled student. `compute_dtype` is what the network
-    computes in; states stay float32.
+    computes in; states stay float32. With `guidance` a prediction costs two evaluations of the
+    network and is led away from the condition's ``uncond_`` part; without, that part is not read.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class DiffusionModel(nn.Module):
         solver: Solver = "ddim",
         clip_range: float | None = None,
         compute_dtype: mx.Dtype = mx.float32,
+        guidance: Guidance | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -54,6 +56,7 @@ class DiffusionModel(nn.Module):
         self.solver: Solver = solver
         self.clip_range = clip_range
         self.compute_dtype = compute_dtype
+        self.guidance = guidance
         self._forward: Callable[..., mx.array] | None = None
 
     @property
@@ -71,7 +74,12 @@ class DiffusionModel(nn.Module):
 
         Both are (B, H, W, C), the prediction float32.
         """
-        return self.network(z.astype(self.compute_dtype), t, condition or {}).astype(mx.float32)
+        if self.guidance is not None:
+            return self.guidance(self._predict, z, t, condition or {})
+        return self._predict(z, t, conditional(condition or {}))
+
+    def _predict(self, z: mx.array, t: mx.array, condition: Condition) -> mx.array:
+        return self.network(z.astype(self.compute_dtype), t, condition).astype(mx.float32)
 
     def compiled_forward(self) -> Callable[..., mx.array]:
         """Return ``(z, t, condition) -> prediction``, compiled once.
@@ -121,10 +129,14 @@ class DiffusionModel(nn.Module):
             self.denoise_at(grid, solver, condition or {}), noise, grid, on_step
         )
 
-    def student(self, grid: Grid | None = None) -> "DiffusionModel":
+    def student(
+        self, grid: Grid | None = None, prediction_type: PredictionType | None = None
+    ) -> "DiffusionModel":
         """Return an independent copy to train on `grid`.
 
-        Float32 weights of its own, order 1, nothing clipped.
+        Float32 weights of its own, order 1, nothing clipped, no guidance: what a guided teacher
+        does in two evaluations, it learns to do in one. With another `prediction_type` it does
+        not start as its teacher.
 
         A student is defined for its own one-step map; clipping would break the target that it
         learns.
@@ -135,7 +147,13 @@ class DiffusionModel(nn.Module):
         network.update(tree_map(_owned_float32, network.parameters()))
         network.unfreeze()
         return self._like(
-            network, grid or self.grid, solver="ddim", clip_range=None, compute_dtype=mx.float32
+            network,
+            grid or self.grid,
+            solver="ddim",
+            clip_range=None,
+            compute_dtype=mx.float32,
+            guidance=None,
+            prediction_type=prediction_type or self.prediction_type,
         )
 
     def frozen_as(self, dtype: mx.Dtype, bits: int | None = None) -> "DiffusionModel":
@@ -164,25 +182,32 @@ class DiffusionModel(nn.Module):
             network, self.grid, solver=self.solver, clip_range=self.clip_range, compute_dtype=dtype
         )
 
-    def with_grid(self, grid: Grid, solver: Solver | None = None) -> "DiffusionModel":
+    def guided(self, guidance: Guidance | None) -> "DiffusionModel":
+        """Return a model over the same arrays under this guidance; None or a scale of 1 is none."""
+        if guidance is not None and guidance.scale == 1:
+            guidance = None
+        return self.with_grid(self.grid, guidance=guidance)
+
+    def with_grid(
+        self, grid: Grid, solver: Solver | None = None, **changes: Any
+    ) -> "DiffusionModel":
         """Return a model over the *same* arrays that samples on another grid or solver."""
-        return self._like(
-            self.network,
-            grid,
-            solver=solver or self.solver,
-            clip_range=self.clip_range,
-            compute_dtype=self.compute_dtype,
-        )
+        kept = {
+            "solver": solver or self.solver,
+            "clip_range": self.clip_range,
+            "compute_dtype": self.compute_dtype,
+        }
+        return self._like(self.network, grid, **(kept | changes))
 
     def _like(self, network: nn.Module, grid: Grid, **changes: Any) -> "DiffusionModel":
+        kept = {"prediction_type": self.prediction_type, "guidance": self.guidance}
         return DiffusionModel(
             network,
             self.schedule,
             grid,
-            prediction_type=self.prediction_type,
             sample_shape=self.sample_shape,
             class_count=self.class_count,
-            **changes,
+            **(kept | changes),
         )
 
 

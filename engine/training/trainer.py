@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from engine.diffusion.noise import x0_and_eps
 from engine.models.diffusion import DiffusionModel
+from engine.models.guidance import conditional
 from engine.settings import TrainingSettings
 from engine.training.states import Batch, loss_weights
 
@@ -73,7 +74,9 @@ class Trainer:
 
     def step(self, batch: Batch) -> tuple[mx.array, mx.array]:
         """Take one optimiser step; return (loss, gradient norm before clipping), evaluated."""
-        loss, norm = self._step(batch.z, batch.target, batch.point, batch.condition, *self._tables)
+        loss, norm = self._step(
+            batch.z, batch.target, batch.point, conditional(batch.condition), *self._tables
+        )
         mx.eval(self.state, loss, norm)
         return loss, norm
 
