@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"diffopt {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_run_commands(commands)
+    _add_shelf_commands(commands)
     _add_model_commands(commands)
     return parser
 
@@ -91,9 +92,10 @@ def _add_run_commands(commands: Any) -> None:
     )
     config.add_argument("config", metavar="CONFIG|RECIPE", nargs="?", default="demo")
     config.add_argument("--set", action="append", metavar="KEY=VALUE")
-    _command(commands, "runs", "runs:runs", "list runs")
+    listed = _command(commands, "runs", "listing:runs", "list runs")
+    listed.add_argument("--all", action="store_true", help="archived ones too")
     for name, call, text in (
-        ("show", "runs:show", "show a run's state and result"),
+        ("show", "listing:show", "show a run's state and result"),
         ("log", "runs:log", "print a run's events"),
     ):
         command = _command(commands, name, call, text)
@@ -120,6 +122,24 @@ def _add_run_commands(commands: Any) -> None:
                 action="store_true",
                 help="give up this stage only; export the last accepted student",
             )
+
+
+def _add_shelf_commands(commands: Any) -> None:
+    archive = _command(
+        commands, "archive", "listing:put_away", "keep a run out of lists; nothing is moved"
+    )
+    archive.add_argument("run", metavar="RUN")
+    archive.add_argument("--undo", action="store_true", help="list it again")
+    trash = _command(
+        commands, "trash", "listing:throw_away", "move a run to the trash, or list what is there"
+    )
+    trash.add_argument("run", metavar="RUN", nargs="?")
+    restore = _command(commands, "restore", "listing:bring_back", "put a run back from the trash")
+    restore.add_argument("run", metavar="RUN")
+    empty = _command(
+        commands, "empty-trash", "listing:delete_trash", "delete what is in the trash for good"
+    )
+    empty.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _add_model_commands(commands: Any) -> None:

@@ -1,16 +1,13 @@
-"""`diffopt run` and the commands about runs: follow, list, show, log and steer them. A client.
-
-It only reads and asks.
-"""
+"""`diffopt run` and the commands that follow and steer runs. A client: it only reads and asks."""
 
 import argparse
 import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from engine.commands.output import ProgressPrinter, line_for, say, say_json, table
+from engine.commands.listing import facts_of, summary_of
+from engine.commands.output import ProgressPrinter, line_for, say, say_json
 from engine.config import DiffusionOptimizationConfig, config_to_yaml, load_config
 from engine.errors import RunError
 from engine.run import (
@@ -21,21 +18,13 @@ from engine.run import (
     create_and_start,
     event_to_dict,
     find_run,
-    list_runs,
     send,
     take_up,
     wait_for,
 )
-from engine.run.events import (
-    Evaluated,
-    RunCancelled,
-    RunFailed,
-    RunFinished,
-    RunStopped,
-)
+from engine.run.events import RunCancelled, RunFailed, RunFinished, RunStopped
 
 _POLL_SECONDS = 0.25
-_ENDED_BADLY = (RunState.FAILED, RunState.CANCELLED)
 EXIT_FAILED, EXIT_CANCELLED, EXIT_DETACHED = 1, 130, 0
 
 
@@ -173,110 +162,10 @@ def _tell_result(folder: RunFolder, *, is_json: bool) -> None:
         say_json(facts_of(folder))
         return
     if folder.metrics_path.is_file():
-        say(_summary(json.loads(folder.metrics_path.read_text(encoding="utf-8"))))
+        say(summary_of(json.loads(folder.metrics_path.read_text(encoding="utf-8"))))
         say(f"report  {folder.report_path}")
         if any(folder.export_path.iterdir()):
             say(f"export  {folder.export_path}")
-
-
-def _summary(result: dict[str, Any]) -> str:
-    metrics = result["metrics"]
-    rows = [
-        (
-            anchor["label"],
-            str(anchor["steps"]),
-            f"{anchor['quality']['score']:.4f}",
-            f"{anchor['quality']['lower_bound']:.4f}",
-        )
-        for anchor in result["anchors"]
-    ]
-    lines = [
-        result["summary"],
-        f"speed-up {metrics['inference_speedup']:.1f}x by the clock, "
-        f"{metrics['evaluation_ratio']:.1f}x in network evaluations; "
-        f"peak memory {-100 * metrics['memory_reduction']:+.1f} %",
-        "",
-        table(("sampler", "steps", "score", "lower bound"), rows),
-    ]
-    if result["label_accuracy"]:
-        accuracy = ", ".join(
-            f"{name} {value:.3f}" for name, value in result["label_accuracy"].items()
-        )
-        lines.append(f"label accuracy: {accuracy}")
-    return "\n".join(["", *lines, ""])
-
-
-def facts_of(folder: RunFolder) -> dict[str, Any]:
-    """Return what is known of a run: state, last figures and, once it is done, its whole result."""
-    with JournalReader(folder.journal_path) as reader, reader.snapshot():
-        latest = reader.latest()
-        values = {name: value for name, (_, value) in reader.last_values().items()}
-        events = [stored.event for stored in reader.facts()]
-    status = folder.status(latest)
-    scores = [
-        event for event in events if isinstance(event, Evaluated) and event.label == "student"
-    ]
-    ends = [event for event in events if isinstance(event, RunFailed | RunCancelled)]
-    result = None
-    if folder.metrics_path.is_file():
-        result = json.loads(folder.metrics_path.read_text(encoding="utf-8"))
-    return {
-        "run": folder.name,
-        "path": str(folder.path),
-        "state": str(status.state),
-        "reason": status.reason
-        or (line_for(ends[-1]) if ends and status.state in _ENDED_BADLY else ""),
-        "pid": status.pid,
-        "step": status.step,
-        "last": values,
-        "score": scores[-1].score if scores else None,
-        "lower_bound": scores[-1].lower_bound if scores else None,
-        "steps": scores[-1].steps if scores else None,
-        "result": result,
-    }
-
-
-def runs(options: argparse.Namespace) -> int:
-    """List the runs of the runs folder, newest first."""
-    facts = [facts_of(folder) for folder in list_runs(options.runs_dir)]
-    if options.json:
-        say_json([{key: value for key, value in one.items() if key != "result"} for one in facts])
-        return 0
-    if not facts:
-        say(f"There are no runs in {options.runs_dir}. `diffopt run demo` makes one.")
-        return 0
-    rows = [
-        (
-            one["run"],
-            one["state"],
-            "-" if one["steps"] is None else str(one["steps"]),
-            "-" if one["score"] is None else f"{one['score']:.4f}",
-            one["reason"],
-        )
-        for one in facts
-    ]
-    say(table(("run", "state", "steps", "score", ""), rows))
-    return 0
-
-
-def show(options: argparse.Namespace) -> int:
-    """Show one run: its state and figures, and its result if it is done."""
-    folder = find_run(options.runs_dir, options.run)
-    facts = facts_of(folder)
-    if options.json:
-        say_json(facts)
-        return 0
-    say(f"{facts['run']}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else ""))
-    say(f"in {facts['path']}")
-    if facts["result"]:
-        say(_summary(facts["result"]))
-        say(f"report  {folder.report_path}")
-    elif facts["last"]:
-        say(
-            ", ".join(f"{name} {value:.4g}" for name, value in facts["last"].items())
-            + f" at step {facts['step']}"
-        )
-    return 0
 
 
 def log(options: argparse.Namespace) -> int:

@@ -2,9 +2,10 @@
 
 The only wing that `tui` enters; no MLX. The worker's side: `RunFolder.own`, `JournalWriter`,
 `Heartbeat`, `TrainingQueue`. A client's: `JournalReader`, `RunFolder.status`, `list_runs`,
-`find_run`, and `steering`: make a run, ask something of it, take it up again.
+`find_run`, `steering` (make a run, ask something of it, take it up again), `shelf` (put away).
 """
 
+from engine.run import shelf
 from engine.run.codec import decode_event, encode_event, event_to_dict, kind_of
 from engine.run.commands import Command, CommandKind, CommandQueue, CommandRecord
 from engine.run.disk import DiskFull, ensure_room, free_bytes, write_atomically
@@ -57,6 +58,7 @@ __all__ = [
     "kind_of",
     "list_runs",
     "send",
+    "shelf",
     "start_worker",
     "take_up",
     "wait_for",

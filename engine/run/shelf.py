@@ -1,0 +1,232 @@
+"""Putting runs away: archive, trash, back again. Used by command line and dashboard; no MLX.
+
+An archived run stays where it is, with a marker that keeps it out of lists. The trash is a folder
+``.trash`` beside the runs: going there and back is one rename each, under the run's own lock, so
+that no worker takes a run up on its way. Nothing is deleted but by `empty_trash`. Two programs that
+do the same at once get one result and one clear refusal.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import RunError
+from engine.files import sync_path
+from engine.run.commands import who_am_i
+from engine.run.disk import is_alive, write_atomically
+from engine.run.folder import RunFolder
+from engine.run.lock import FileLock, is_locked
+from engine.run.state import RunState
+
+TRASH = ".trash"
+_ARCHIVED = "archived.json"
+_TRASHED = "trashed.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrashedRun:
+    """A run in the trash; `name` is the one it had, and gets back."""
+
+    path: Path
+    name: str
+    time: float  # when it was put there, seconds since the epoch
+
+
+def is_archived(run: RunFolder) -> bool:
+    """Return whether lists leave the run out."""
+    return (run.path / _ARCHIVED).is_file()
+
+
+def archive(run: RunFolder, *, client: str) -> None:
+    """Keep the run out of lists; nothing is moved.
+
+    Raises RunError for a run with a worker, which should stay in sight.
+    """
+    _refuse_if_worked_on(run, "archived")
+    note = {"time": time.time(), "by": who_am_i(client)}
+    try:
+        write_atomically(run.path / _ARCHIVED, json.dumps(note) + "\n")
+    except OSError as error:
+        raise _cannot(run.path, "archived", error) from error
+
+
+def unarchive(run: RunFolder) -> bool:
+    """Let lists show the run again; returns False where they did already."""
+    try:
+        (run.path / _ARCHIVED).unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _cannot(run.path, "taken out of the archive", error) from error
+    return True
+
+
+def trash(run: RunFolder, *, client: str) -> TrashedRun:
+    """Move the run to the trash beside it and return where it is.
+
+    Raises RunError for a run with a worker, and where it cannot be moved.
+    """
+    _refuse_if_worked_on(run, "thrown away")
+    bin_, lock = run.path.parent / TRASH, FileLock(run.lock_path)
+    now = time.time()
+    try:
+        bin_.mkdir(exist_ok=True)
+        if not lock.take_soon("trash"):
+            raise RunError(
+                f"{run.name} has just been taken up by a worker. Stop it first with "
+                f"`diffopt stop {run.name}`."
+            )
+        with lock:
+            note = {"name": run.name, "time": now, "by": who_am_i(client)}
+            write_atomically(run.path / _TRASHED, json.dumps(note) + "\n")
+            path = _moved(run.path, bin_)
+    except OSError as error:
+        raise _cannot(run.path, "moved to the trash", error) from error
+    return TrashedRun(path, run.name, now)
+
+
+def list_trash(root: Path) -> list[TrashedRun]:
+    """Return the runs in the trash of the runs folder `root`, the newest first."""
+    try:
+        paths = [path for path in (root / TRASH).iterdir() if (path / "journal.sqlite").is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(map(_trashed, paths), key=lambda one: (one.time, one.path.name), reverse=True)
+
+
+def find_in_trash(root: Path, name: str) -> TrashedRun:
+    """Return the run in the trash called `name`, of several the one thrown away last.
+
+    The folder's name in the trash names one for certain. Raises RunError where there is none.
+    """
+    there = list_trash(root)
+    for one in there:
+        if name == one.path.name:
+            return one
+    for one in there:
+        if name == one.name:
+            return one
+    names = ", ".join(one.path.name for one in there[:5]) or "nothing"
+    raise RunError(f"There is no run {name} in {root / TRASH}. In it: {names}.")
+
+
+def restore(trashed: TrashedRun) -> RunFolder:
+    """Put a run back where it was and return it.
+
+    Raises RunError where its name is taken by now, or it is not in the trash any more.
+    """
+    root = trashed.path.parent.parent
+    path = root / trashed.name
+    try:
+        if path.exists() and not _is_empty(path):
+            raise RunError(
+                f"{path} exists by now. Rename that run first; the thrown one is {trashed.path}."
+            )
+        trashed.path.rename(path)  # onto anything but an empty folder it fails by itself
+        (path / _TRASHED).unlink(missing_ok=True)
+        _settle(trashed.path.parent, root)
+    except FileNotFoundError as error:
+        raise RunError(f"{trashed.path} is not in the trash any more.") from error
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise RunError(f"{path} exists by now. The thrown run is {trashed.path}.") from error
+        raise _cannot(trashed.path, "put back", error) from error
+    return RunFolder.open(path)
+
+
+def empty_trash(root: Path) -> tuple[int, int]:
+    """Delete what is in the trash for good; returns (runs deleted, bytes freed).
+
+    A run that some process works on there is left.
+    """
+    count = freed = 0
+    for one in list_trash(root):
+        if is_locked(one.path / "lock"):
+            continue
+        size = folder_bytes(one.path)
+        try:
+            shutil.rmtree(one.path)
+        except FileNotFoundError:  # another emptied it at the same time
+            continue
+        except OSError as error:
+            raise _cannot(one.path, "deleted", error) from error
+        count, freed = count + 1, freed + size
+    return count, freed
+
+
+def folder_bytes(path: Path) -> int:
+    """Return the size of all files below `path`; what vanishes meanwhile counts nothing."""
+    total = 0
+    for file in path.rglob("*"):
+        try:
+            total += file.stat().st_size if not file.is_dir() else 0
+        except OSError:
+            continue
+    return total
+
+
+def _refuse_if_worked_on(run: RunFolder, done: str) -> None:
+    status = run.status()
+    if status.pid is not None:
+        raise RunError(
+            f"{run.name} cannot be {done}: process {status.pid} works on it. Stop it first with "
+            f"`diffopt stop {run.name}`."
+        )
+    if status.state is RunState.QUEUED and _is_about_to_start(run):
+        raise RunError(
+            f"{run.name} cannot be {done}: its worker is about to begin. "
+            f"Cancel it first with `diffopt cancel {run.name}`."
+        )
+
+
+def _is_about_to_start(run: RunFolder) -> bool:
+    try:
+        return is_alive(json.loads((run.path / "launch.json").read_text(encoding="utf-8"))["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _moved(path: Path, bin_: Path) -> Path:
+    for number in range(1, 1000):
+        place = bin_ / (path.name if number == 1 else f"{path.name}-{number}")
+        try:
+            path.rename(place)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+        else:
+            _settle(bin_, path.parent)
+            return place
+    raise RunError(f"{bin_} holds a thousand runs called {path.name}. Empty the trash first.")
+
+
+def _trashed(path: Path) -> TrashedRun:
+    try:
+        note = json.loads((path / _TRASHED).read_text(encoding="utf-8"))
+        name, when = str(note["name"]), float(note["time"])
+    except (OSError, ValueError, KeyError, TypeError):  # moved there by hand
+        name, when = path.name, 0.0
+    is_plain = name == Path(name).name and not name.startswith(".")
+    return TrashedRun(path, name if is_plain else path.name, when)
+
+
+def _settle(*folders: Path) -> None:
+    for folder in folders:
+        sync_path(folder)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _cannot(path: Path, done: str, error: OSError) -> RunError:
+    if isinstance(error, FileNotFoundError):
+        return RunError(f"{path} is gone: it was moved or deleted meanwhile.")
+    return RunError(
+        f"{path} cannot be {done} ({error.strerror}). Ask for write permission on {path.parent}."
+    )

@@ -1,0 +1,133 @@
+"""Runs are put away and come back whole; nothing that works is moved, nothing is lost."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.errors import RunError
+from engine.run import JournalReader, RunFolder, RunState, find_run, list_runs, shelf
+from engine.run.disk import write_atomically
+
+pytestmark = pytest.mark.usefixtures("run")
+
+
+@pytest.fixture
+def root(run: RunFolder) -> Path:
+    return run.path.parent
+
+
+def throw(run: RunFolder) -> shelf.TrashedRun:
+    return shelf.trash(run, client="a test")
+
+
+def test_an_archived_run_stays_where_it_is(run: RunFolder, root: Path) -> None:
+    assert not shelf.is_archived(run)
+    shelf.archive(run, client="a test")
+    shelf.archive(run, client="a test")  # twice is once
+    assert shelf.is_archived(run)
+    assert find_run(root, "digits") == run
+    assert shelf.unarchive(run)
+    assert not shelf.unarchive(run)
+    assert not shelf.is_archived(run)
+
+
+def test_a_thrown_run_leaves_the_list_and_comes_back_as_it_was(run: RunFolder, root: Path) -> None:
+    before = {path.name: path.stat().st_ino for path in run.path.iterdir()}
+    thrown = throw(run)
+    assert list_runs(root) == []
+    assert shelf.list_trash(root) == [thrown]
+    assert thrown.path == root / ".trash" / "digits"
+    back = shelf.restore(shelf.find_in_trash(root, "digits"))
+    assert back == run
+    assert not (run.path / "trashed.json").exists()
+    after = {path.name: path.stat().st_ino for path in run.path.iterdir()}
+    assert before.items() <= after.items(), "moved, not copied"
+    assert list_runs(root) == [run]
+    assert shelf.list_trash(root) == []
+    with JournalReader(run.journal_path) as reader:
+        assert reader.integrity_check() == []
+
+
+def test_a_run_that_is_worked_on_is_neither_archived_nor_thrown(run: RunFolder) -> None:
+    with run.own():
+        for put_away in (shelf.archive, shelf.trash):
+            with pytest.raises(RunError, match=rf"process {os.getpid()} works on it.*diffopt stop"):
+                put_away(run, client="a test")
+    assert run.path.is_dir()
+    assert not shelf.is_archived(run)
+
+
+def test_a_run_whose_worker_is_about_to_begin_is_not_thrown(run: RunFolder) -> None:
+    write_atomically(run.path / "launch.json", f'{{"pid": {os.getpid()}}}')
+    assert run.state() is RunState.QUEUED
+    with pytest.raises(RunError, match="about to begin"):
+        throw(run)
+    write_atomically(run.path / "launch.json", '{"pid": 999999999}')
+    throw(run)
+
+
+def test_runs_of_one_name_lie_in_the_trash_side_by_side(run: RunFolder, root: Path) -> None:
+    throw(run)
+    throw(RunFolder.create(root, "seed: 1\n", name="digits", mounts=[]))
+    assert [one.path.name for one in shelf.list_trash(root)] == ["digits-2", "digits"]
+    assert [one.name for one in shelf.list_trash(root)] == ["digits", "digits"]
+    back = shelf.restore(shelf.find_in_trash(root, "digits-2"))
+    assert back.config_path.read_text() == "seed: 1\n"
+    with pytest.raises(RunError, match="exists by now"):
+        shelf.restore(shelf.find_in_trash(root, "digits"))
+    assert (root / ".trash" / "digits" / "journal.sqlite").is_file()
+
+
+def test_what_is_not_in_the_trash_cannot_come_back(run: RunFolder, root: Path) -> None:
+    with pytest.raises(RunError, match=r"no run digits.*In it: nothing"):
+        shelf.find_in_trash(root, "digits")
+    thrown = throw(run)
+    shelf.restore(thrown)
+    shelf.trash(run, client="another")
+    shelf.empty_trash(root)
+    with pytest.raises(RunError, match="not in the trash any more"):
+        shelf.restore(thrown)
+
+
+def test_a_run_that_is_gone_is_told_so(run: RunFolder, tmp_path: Path) -> None:
+    run.path.rename(tmp_path / "elsewhere")
+    for put_away in (shelf.archive, shelf.trash):
+        with pytest.raises(RunError):
+            put_away(run, client="a test")
+
+
+def test_emptying_deletes_only_what_is_in_the_trash(run: RunFolder, root: Path) -> None:
+    kept = RunFolder.create(root, "seed: 0\n", name="kept", mounts=[])
+    throw(run)
+    assert shelf.folder_bytes(root / ".trash") > 4 << 20  # the ballast
+    count, freed = shelf.empty_trash(root)
+    assert count == 1
+    assert freed > 4 << 20
+    assert shelf.empty_trash(root) == (0, 0)
+    assert list_runs(root) == [kept]
+
+
+def test_a_run_worked_on_in_the_trash_is_not_deleted(run: RunFolder, root: Path) -> None:
+    thrown = throw(run)
+    with RunFolder.open(thrown.path).own():
+        assert shelf.empty_trash(root) == (0, 0)
+    assert shelf.empty_trash(root)[0] == 1
+
+
+def test_a_run_moved_there_by_hand_comes_back_under_its_folders_name(
+    run: RunFolder, root: Path
+) -> None:
+    thrown = throw(run)
+    (thrown.path / "trashed.json").write_text('{"name": "../../escape", "time": 1}')
+    assert [one.name for one in shelf.list_trash(root)] == ["digits"]
+    (thrown.path / "trashed.json").write_text("{")
+    assert shelf.restore(shelf.find_in_trash(root, "digits")) == run
+
+
+def test_a_folder_that_cannot_be_written_is_told(run: RunFolder, root: Path) -> None:
+    (root / ".trash").write_text("a file in the way")
+    with pytest.raises(RunError, match="cannot be moved to the trash"):
+        throw(run)
+    assert run.path.is_dir()
+    assert shelf.list_trash(root) == []
