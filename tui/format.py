@@ -148,10 +148,8 @@ def bytes_(count: float | None, *, is_binary: bool = False) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a figure with so many significant digits: 0.0312, 2.71, 6.10e-05."""
-    if value is None:
-        return NOTHING
-    if not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if not _is_figure(value):
+        return str(value) if isinstance(value, float) else NOTHING
     if value == 0:
         return "0"
     if not 1e-3 <= abs(value) < 10 ** max(digits, 5):
@@ -201,6 +199,13 @@ def timesteps(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" if value == round(value) else f"{value:.4g}" for value in values)
 
 
+def printable(text: str) -> str:
+    """Return `text` on one line, without anything that could steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else " " for one in text).rstrip()
+
+
 def clipped(text: str, width: int) -> str:
     """Return `text` in at most `width` characters; what is cut off ends in an ellipsis."""
     if len(text) <= width:
@@ -209,7 +214,10 @@ def clipped(text: str, width: int) -> str:
 
 
 def _is_figure(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
+    try:
+        return value is not None and math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def _three(value: float) -> str:

@@ -1,0 +1,349 @@
+"""The fold: what a true run looks like, and that no journal can break the view."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.run import RunState, StoredEvent
+from engine.run.events import (
+    CommandAcknowledged,
+    Continued,
+    Evaluated,
+    Event,
+    Paused,
+    PhaseFinished,
+    PhaseProgressed,
+    PhaseStarted,
+    PlannedStage,
+    RunFailed,
+    RunPlanned,
+    RunQueued,
+    RunResumed,
+    RunStarted,
+    StageAccepted,
+    StageRejected,
+    StageRolledBack,
+    StageStarted,
+    StageTrained,
+    TryStarted,
+    UnknownEvent,
+)
+from tests.tui.journals import any_event, events_of, journals, stored
+from tui import format as words
+from tui.fold import fold, with_progress
+from tui.pace import progress_of, seconds_left
+from tui.state import RunView
+from tui.telling import away, headline, line_of
+from tui.tree import lines, tree
+
+SMOKE = events_of("smoke")
+STATES = [str(state) for state in RunState]
+
+
+def check_whole(view: RunView, events: list[StoredEvent]) -> None:
+    """All that a screen makes of a view can be made, is on one line and steers no terminal."""
+    for state in (view.state, "lost", "stuck", "paused"):
+        for line in lines(tree(view, state, "run")):
+            assert line.bar is not None or line.state in words.GLYPHS
+            assert line.bar is None or 0 <= line.bar <= 1
+            assert (line.label + line.figure + line.indent).isprintable()
+    keys = [line.key for line in lines(tree(view, view.state, "run"))]
+    assert len(keys) == len(set(keys))
+    assert view.state in STATES
+    progress, left = progress_of(view), seconds_left(view)
+    assert progress is None or 0 <= progress <= 1
+    assert left is None or left >= 0
+    assert headline(view).isprintable()
+    assert away(events, 60).isprintable()
+    for line in map(line_of, events):
+        assert line is None or (line.text.isprintable() and 0 <= line.rank < 4)
+    numbers = [stage.stage for stage in view.stages]
+    assert numbers == sorted(set(numbers))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(journals)
+def test_any_journal_gives_a_valid_view(events: list[StoredEvent]) -> None:
+    check_whole(fold(RunView(), events), events)
+
+
+@pytest.mark.parametrize("name", ["smoke", "ladder"])
+def test_every_prefix_of_a_true_journal_gives_a_valid_view(name: str) -> None:
+    events, view = events_of(name), RunView()
+    for stored_event in events:
+        view = fold(view, [stored_event])
+        check_whole(view, [stored_event])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.permutations(range(len(SMOKE))), st.integers(0, len(SMOKE)))
+def test_a_stirred_true_journal_gives_a_valid_view(order: list[int], length: int) -> None:
+    events = [replace(SMOKE[old], id=new) for new, old in enumerate(order[:length], start=1)]
+    check_whole(fold(RunView(), events), events)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(SMOKE)), any_event), max_size=6))
+def test_a_true_journal_with_strange_events_gives_a_valid_view(
+    strange: list[tuple[int, Event]],
+) -> None:
+    events: list[Event] = [one.event for one in SMOKE]
+    for place, event in strange:
+        events.insert(place, event)
+    check_whole(fold(RunView(), stored(events)), stored(events))
+
+
+@given(st.integers(0, len(SMOKE)))
+def test_folding_in_two_pieces_is_folding_in_one(cut: int) -> None:
+    assert fold(fold(RunView(), SMOKE[:cut]), SMOKE[cut:]) == fold(RunView(), SMOKE)
+
+
+def test_events_seen_before_change_nothing() -> None:
+    view = fold(RunView(), SMOKE)
+    assert fold(view, SMOKE) == view
+
+
+def test_the_recorded_run_is_told_whole() -> None:
+    view = fold(RunView(), SMOKE)
+    assert view.state == "done"
+    assert [(one.input_steps, one.output_steps, one.state) for one in view.stages] == [
+        (10, 6, "accepted"),
+        (6, 4, "accepted"),
+    ]
+    assert view.result is not None
+    assert view.result.score == pytest.approx(0.9717, abs=1e-4)
+    assert view.grid is not None
+    assert len(view.grid.timesteps) == 4
+    assert [event.command for _, event in view.answers] == ["checkpoint", "pause", "resume"]
+    assert view.paused_seconds > 2
+    assert len(view.student_scores) == 4
+    assert view.unknown == 0
+
+
+def label_of(view: RunView, state: str | None = None) -> list[str]:
+    return [
+        f"{words.glyph(line.state)} {line.label} {line.figure}".rstrip()
+        for line in lines(tree(view, state or view.state, "run"))
+        if line.bar is None
+    ]
+
+
+PLANNED = RunPlanned(
+    original_steps=16,
+    target_steps=4,
+    threshold=0.9,
+    stages=(
+        PlannedStage(stage=1, input_steps=16, output_steps=8),
+        PlannedStage(stage=2, input_steps=8, output_steps=4),
+    ),
+)
+
+
+def try_started(stage: int, attempt: int, remedy: str = "as planned") -> TryStarted:
+    return TryStarted(
+        stage=stage,
+        attempt=attempt,
+        remedy=remedy,
+        iterations=100,
+        learning_rate=1e-4,
+        grid_name="uniform",
+    )
+
+
+def rejected(stage: int, attempt: int, following: str | None) -> StageRejected:
+    return StageRejected(
+        stage=stage,
+        attempt=attempt,
+        reason="score 0.5000 on the select noise is below 0.9",
+        score=0.5,
+        lower_bound=0.45,
+        next_remedy=following,
+    )
+
+
+BEGUN: list[Event] = [
+    RunQueued(label="demo", queued_by="ada@studio 1 diffopt"),
+    RunStarted(pid=1, host="studio", device="cpu"),
+    PLANNED,
+    StageStarted(stage=1, input_steps=16, output_steps=8),
+    try_started(1, 1),
+    PhaseStarted(phase="train", stage=1, unit="optimiser steps"),
+    PhaseProgressed(phase="train", stage=1, done=25, total=100, eta_seconds=30.0),
+]
+
+
+def test_a_retry_and_a_rollback_have_lines_of_their_own() -> None:
+    events = [
+        *BEGUN,
+        PhaseFinished(phase="train", stage=1, seconds=40.0),
+        rejected(1, 1, "more iterations"),
+        try_started(1, 2, "more iterations"),
+        rejected(1, 2, None),
+        StageRolledBack(stage=1, to_steps=16, reason="no try of 8 steps passed the gate"),
+    ]
+    view = fold(RunView(), stored(events))
+    told = label_of(view)
+    assert "✗ try 1 as planned 0.5000" in told
+    assert "✗ try 2 more iterations 0.5000" in told
+    assert "↶ rolled back: no try of 8 steps passed the gate" in told
+    assert "· distil 8 → 4" in told
+
+
+def test_a_split_stage_is_followed_by_the_two_smaller_ones() -> None:
+    events = [
+        *BEGUN,
+        rejected(1, 1, "smaller reduction"),
+        replace(
+            PLANNED,
+            stages=(
+                PlannedStage(stage=2, input_steps=16, output_steps=11),
+                PlannedStage(stage=3, input_steps=11, output_steps=8),
+                PlannedStage(stage=4, input_steps=8, output_steps=4),
+            ),
+        ),
+    ]
+    view = fold(RunView(), stored(events))
+    assert [one.state for one in view.stages] == ["split", "waiting", "waiting", "waiting"]
+    assert "⋔ cut in two smaller reductions" in label_of(view)
+
+
+def test_a_person_who_retries_is_named_on_the_try() -> None:
+    answer = CommandAcknowledged(
+        command_id="a", command="retry-stage", outcome="done", issued_by="bob@air 7 diffopt-tui"
+    )
+    view = fold(RunView(), stored([*BEGUN, try_started(1, 1), answer]))
+    assert "↻ begun again by bob@air" in label_of(view)
+
+
+def test_a_run_taken_up_again_keeps_its_stages_and_says_so() -> None:
+    events = [
+        *BEGUN,
+        RunResumed(pid=2, host="studio", device="cpu", step=20, checkpoint=None),
+        PLANNED,
+        try_started(1, 1),
+    ]
+    view = fold(RunView(), stored(events))
+    assert view.resumes == 1
+    assert view.pid == 2
+    assert "↻ taken up again" in label_of(view)
+    assert [one.state for one in view.stages] == ["running", "waiting"]
+
+
+def test_a_failed_run_taken_up_again_has_its_later_stages_before_it() -> None:
+    events = [
+        *BEGUN,
+        RunFailed(error="DataError", message="no images"),
+        RunResumed(pid=2, host="studio", device="cpu", step=20, checkpoint=None),
+        PLANNED,
+        try_started(1, 1),
+    ]
+    before = fold(RunView(), stored(events[:-3]))
+    assert [one.state for one in before.stages] == ["stopped", "skipped"]
+    after = fold(RunView(), stored(events))
+    assert after.failure is None
+    assert [one.state for one in after.stages] == ["running", "waiting"]
+
+
+def test_a_pause_that_freed_memory_keeps_how_far_the_training_was() -> None:
+    view = fold(RunView(), stored([*BEGUN, Paused(step=25, is_memory_freed=True)]))
+    assert view.pause is not None
+    assert view.pause.is_memory_freed
+    assert "‖ train 25/100" in label_of(view)
+    going = fold(view, [replace(one, id=90) for one in stored([Continued(step=25)])])
+    assert going.pause is None
+
+
+def test_samples_of_the_original_for_the_gate_are_shown_inside_it() -> None:
+    events = [
+        *BEGUN,
+        PhaseFinished(phase="train", stage=1, seconds=40.0),
+        PhaseStarted(phase="gate", stage=1, unit="samples"),
+        PhaseProgressed(phase="gate", stage=1, done=64, total=64),
+        PhaseStarted(phase="evaluate", unit="samples"),
+        PhaseProgressed(phase="evaluate", done=100, total=256),
+    ]
+    view = fold(RunView(), stored(events))
+    assert "● evaluate (original) 100/256" in label_of(view)
+    after = PhaseFinished(phase="evaluate", seconds=2.0)
+    view = fold(RunView(), stored([*events, after]))
+    assert "● evaluate 64/64" in label_of(view)
+    assert view.evaluate is None
+
+
+def test_the_last_evaluation_goes_on_after_its_own_samples() -> None:
+    events = [
+        *BEGUN,
+        StageAccepted(stage=1, attempt=1, score=0.95, lower_bound=0.92, threshold=0.9),
+        PhaseStarted(phase="evaluate"),
+        PhaseStarted(phase="evaluate"),
+        PhaseFinished(phase="evaluate", seconds=3.0),
+    ]
+    view = fold(RunView(), stored(events))
+    assert view.evaluate is not None
+    assert view.evaluate.state == "running"
+    view = fold(RunView(), stored([*events, PhaseFinished(phase="evaluate", seconds=9.0)]))
+    assert view.evaluate is not None
+    assert view.evaluate.state == "done"
+
+
+def test_the_newest_progress_is_taken_from_the_latest_values() -> None:
+    view = fold(RunView(), stored(BEGUN[:-1]))
+    latest = {"kind": "PhaseProgressed", "phase": "train", "stage": 1, "done": 60, "total": 100}
+    assert "● train 60/100" in label_of(with_progress(view, latest, 5.0))
+    for nonsense in (None, [], {}, {"kind": "PhaseProgressed", "done": "x"}, latest | {"done": []}):
+        assert with_progress(view, nonsense, 5.0) == view
+
+
+def test_time_left_follows_the_pace_of_what_is_done() -> None:
+    view = fold(RunView(), stored(BEGUN))
+    # 75 steps in 30 s are left of this stage, and the next one has 100
+    assert seconds_left(view) == pytest.approx(30 + 40)
+    progress = progress_of(view)
+    assert progress is not None
+    assert 0 < progress < 0.2
+
+
+def test_what_happened_while_away_is_one_sentence() -> None:
+    events = stored(
+        [
+            StageStarted(stage=2, input_steps=8, output_steps=4),
+            StageTrained(stage=2, attempt=1, step=9, iterations=9, final_loss=0.1, seconds=1.0),
+            StageAccepted(stage=2, attempt=1, score=0.991, lower_bound=0.98, threshold=0.9),
+            StageStarted(stage=3, input_steps=4, output_steps=2),
+        ]
+    )
+    assert away(events, 14 * 60) == "Away 14 min: stage 2 accepted at 0.9910, stage 3 began."
+    assert away([], 5) == "Away 5 s: nothing new."
+
+
+def test_events_of_a_newer_program_are_counted_and_shown_raw() -> None:
+    (one,) = stored([UnknownEvent("TeacherReplaced", '{"by": "x"}')])
+    assert fold(RunView(), [one]).unknown == 1
+    line = line_of(one)
+    assert line is not None
+    assert line.text == 'TeacherReplaced {"by": "x"}'
+
+
+def test_text_of_the_journal_cannot_steer_the_terminal() -> None:
+    evil = "a\x1b[2Jb\nc\x9b31m"
+    events = stored(
+        [
+            RunQueued(label=evil, queued_by=evil),
+            try_started(1, 1, evil),
+            PhaseStarted(phase=evil),
+            Evaluated(
+                label=evil,
+                steps=4,
+                fidelity=1.0,
+                distribution=None,
+                band_energy=1.0,
+                score=1.0,
+                lower_bound=1.0,
+                noise_set=evil,
+                samples=1,
+            ),
+        ]
+    )
+    check_whole(fold(RunView(), events), events)
