@@ -23,6 +23,7 @@ from engine.settings import (
     STRICT,
     DataSettings,
     ExportSettings,
+    GuidanceSettings,
     HardwareSettings,
     OriginalSettings,
     QualitySettings,
@@ -35,6 +36,7 @@ from engine.yaml_text import parse_yaml
 
 SECTIONS: dict[str, type] = {
     "original": OriginalSettings,
+    "guidance": GuidanceSettings,
     "schedule": ScheduleSettings,
     "training": TrainingSettings,
     "data": DataSettings,
@@ -71,6 +73,7 @@ class DiffusionOptimizationConfig:
         "teacher); false runs plain and eager",
     )
     original: OriginalSettings = Field(default_factory=OriginalSettings)
+    guidance: GuidanceSettings = Field(default_factory=GuidanceSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     data: DataSettings = Field(default_factory=DataSettings)

@@ -171,7 +171,7 @@ class RunContext:
         """Scores against the original on the select noise, by which choices are made."""
         if self._select is None:
             noise_set = NoiseSet.select(
-                self.config.quality.select_samples,
+                self.config.quality.counts(is_latent=False)[0],
                 self.base_model.sample_shape,
                 self.conditions.select,
             )
@@ -182,10 +182,9 @@ class RunContext:
     def final(self) -> Evaluator:
         """Scores against the original on the final noise, which the report tells."""
         if self._final is None:
-            noise_set = NoiseSet.final(
-                self.config.quality.samples, self.base_model.sample_shape, self.conditions.final
-            )
-            components = self.select.components_for(self.config.quality.samples)
+            _, count = self.config.quality.counts(is_latent=False)
+            noise_set = NoiseSet.final(count, self.base_model.sample_shape, self.conditions.final)
+            components = self.select.components_for(count)
             self._final = self._evaluator(noise_set, components)
         return self._final
 

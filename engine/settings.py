@@ -46,6 +46,27 @@ class OriginalSettings:
 
 
 @dataclass(config=STRICT)
+class GuidanceSettings:
+    """How a model of prompts is led by them; a student learns it and then needs none."""
+
+    scale: float | None = setting(
+        None,
+        "classifier-free guidance as diffusers counts it, u + scale (c - u); 1 is none; null takes "
+        "7.5 (5 for SDXL) for a model of prompts and none for others",
+        ge=1,
+        le=100,
+    )
+    rescale: float = setting(
+        0.0,
+        "share of the guided prediction brought back to the unguided one's contrast "
+        "(guidance_rescale of diffusers)",
+        ge=0,
+        le=1,
+    )
+    negative_prompt: str = setting("", "what guidance leads away from; empty is no prompt at all")
+
+
+@dataclass(config=STRICT)
 class ScheduleSettings:
     """Which timesteps the student visits."""
 
@@ -129,6 +150,11 @@ class TrainingSettings:
         ge=0,
         lt=1,
     )
+    student_prediction: Literal["same", "v_prediction"] = setting(
+        "same",
+        "what students predict: as the original does, or v, by a conversion stage of its own "
+        "before the first reduction",
+    )
     loss_weight: Literal["truncated_snr", "snr_plus_one", "landing"] = setting(
         "snr_plus_one", "weight of the squared error of the clean estimate by noise level"
     )
@@ -153,12 +179,51 @@ class TrainingSettings:
 
 @dataclass(config=STRICT)
 class DataSettings:
-    """The images behind `training.states: data`. Rollouts need none."""
+    """Prompts of a model that reads them, and the images behind `training.states: data`."""
 
     images: str | None = setting(
         None,
-        "folder of images (one subfolder per class for a "
-        "class-conditional model), or bundled:digits",
+        "folder of images (one subfolder per class for a class-conditional model, a caption for "
+        "each image for a model of prompts), or bundled:digits; other states need none",
+    )
+    prompts: str = setting(
+        "bundled:varied",
+        "prompts to learn and measure under: a text file with one a line, a .csv or .jsonl file, a "
+        "folder of captioned images (image + .txt, or metadata.jsonl), or bundled:varied, 128 of "
+        "diffopt's own",
+        min_length=1,
+    )
+    prompt_column: str | None = setting(
+        None,
+        "column of a .csv or key of a .jsonl that holds the prompt; null takes the first there is "
+        "of prompt, caption and text",
+    )
+    prompt_count: int | None = setting(
+        None,
+        "prompts taken from the beginning of that source; null takes all",
+        unit="prompts",
+        ge=8,
+        le=1_000_000,
+    )
+    held_out_share: float = setting(
+        0.25,
+        "share of the prompts that are measured under and never learned from",
+        ge=0.05,
+        le=0.5,
+    )
+    height: int | None = setting(
+        None,
+        "height of a picture of a model of latents; null takes the model's own",
+        unit="pixels",
+        ge=8,
+        le=8192,
+    )
+    width: int | None = setting(
+        None,
+        "width of a picture of a model of latents; null takes the model's own",
+        unit="pixels",
+        ge=8,
+        le=8192,
     )
 
 
@@ -166,19 +231,26 @@ class DataSettings:
 class QualitySettings:
     """How much is measured before a student is believed."""
 
-    samples: int = setting(
-        1000,
-        "samples behind the reported score (the final noise)",
+    samples: int | None = setting(
+        None,
+        "samples behind the reported score (the final noise); null takes 1000, or 128 for a model "
+        "of latents",
         unit="samples",
         ge=64,
         le=100_000,
     )
-    select_samples: int = setting(
-        256,
-        "samples behind choices made on the way (the select noise)",
+    select_samples: int | None = setting(
+        None,
+        "samples behind choices made on the way (the select noise); null takes 256, or 128 for a "
+        "model of latents",
         unit="samples",
         ge=64,
         le=100_000,
+    )
+    mode: Literal["auto", "pixels", "latents"] = setting(
+        "auto",
+        "what a model of latents is scored in; auto takes latents for choices on the way and "
+        "decoded pixels for the reported score; scores of different modes are never compared",
     )
     bootstrap: int = setting(
         1000, "resamples behind the lower bounds", unit="resamples", ge=100, le=100_000
@@ -188,6 +260,11 @@ class QualitySettings:
         "small classifier that reads labels off samples, reported apart from "
         "the score; bundled:digits or null",
     )
+
+    def counts(self, *, is_latent: bool) -> tuple[int, int]:
+        """Return the samples of the select and of the final noise, by the family of the model."""
+        select, final = (128, 128) if is_latent else (256, 1000)
+        return self.select_samples or select, self.samples or final
 
 
 @dataclass(config=STRICT)

@@ -107,7 +107,8 @@ def evaluate(options: argparse.Namespace) -> int:
                 f"has {theirs}; wanted the same."
             )
     shape, conditions = teacher.model.sample_shape, classes(teacher.model.class_count)
-    select = NoiseSet.select(QualitySettings().select_samples, shape, conditions)
+    select_count, _ = QualitySettings().counts(is_latent=False)
+    select = NoiseSet.select(select_count, shape, conditions)
     components = Components.fit(
         to_unit_range(np.concatenate(sample_teacher(teacher.model, select, batch_size=_BATCH))),
         options.samples,

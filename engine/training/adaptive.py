@@ -133,8 +133,9 @@ class AdaptiveScheduler:
     def evaluator(self) -> Evaluator:
         """Scores against the model's own full-length samples on the select noise."""
         if self._evaluator is None:
+            select_count, _ = self.quality.counts(is_latent=False)
             noise_set = NoiseSet.select(
-                self.quality.select_samples, self.model.sample_shape, self.conditions.select
+                select_count, self.model.sample_shape, self.conditions.select
             )
             self._evaluator = Evaluator.against(
                 self.model,
