@@ -1,38 +1,105 @@
-"""The levels of a UNet: the way down, the middle, the way up. Built by unet.py from a config.
+"""The levels of a UNet: the way down, the middle, the way up. Built by the networks from a config.
 
-diffusers' block types differ in two things only, whether they attend and how they resample, so one
-class serves all of a kind. Attribute names are diffusers' own.
+diffusers' block types differ in two things only, how they attend and how they resample, so one
+class serves all of a kind; the network hands over the attentions. Attribute names are diffusers'
+own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from engine.models.layers import (
-    Attention,
     Downsample2D,
     ResnetBlock2D,
     Upsample2D,
     downsample_mean,
     upsample_nearest,
 )
-from engine.models.unet_config import UNet2DConfig
+
+# called with x, and with the context where there is one; None in a level without attention
+Attentions = list[nn.Module] | None
+
+
+class ResnetSettings(Protocol):
+    """What a config says of its residual blocks; without `embed_dim` they are told no time."""
+
+    @property
+    def embed_dim(self) -> int | None:
+        """The width of the time embedding."""
+        ...
+
+    @property
+    def norm_num_groups(self) -> int:
+        """The groups of a norm."""
+        ...
+
+    @property
+    def norm_eps(self) -> float:
+        """What a norm adds to the variance."""
+        ...
+
+    @property
+    def act_fn(self) -> str:
+        """The activation's name."""
+        ...
+
+    @property
+    def resnet_time_scale_shift(self) -> str:
+        """How the time enters."""
+        ...
+
+    @property
+    def downsample_padding(self) -> int:
+        """Of the strided convolution; 0 pads below and to the right alone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """Where a level stands: its channels, and whether another level follows it."""
+    """Where a level stands: its channels, its residual blocks, whether another level follows it."""
 
-    block_type: str
     in_channels: int
     out_channels: int
     is_last: bool
+    layers: int
     previous_channels: int = 0  # on the way up: what the level below hands over
+    resamples_by_resnet: bool = False
+
+
+def plans_down(channels: Sequence[int], layers: Sequence[int]) -> list[BlockPlan]:
+    """Return the plan of each level on the way down."""
+    last = len(channels) - 1
+    return [
+        BlockPlan(channels[max(i - 1, 0)], channels[i], i == last, layers[i])
+        for i in range(len(channels))
+    ]
+
+
+def plans_up(channels: Sequence[int], layers: Sequence[int]) -> list[BlockPlan]:
+    """Return the plan of each level on the way up, the lowest first; arguments as on the way down.
+
+    Each has one residual block more than on the way down, for the state before the level.
+    """
+    rising, rising_layers = channels[::-1], layers[::-1]
+    last = len(channels) - 1
+    return [
+        BlockPlan(
+            rising[min(i + 1, last)],
+            rising[i],
+            i == last,
+            rising_layers[i] + 1,
+            previous_channels=rising[max(i - 1, 0)],
+        )
+        for i in range(len(channels))
+    ]
 
 
 def make_resnet(
-    config: UNet2DConfig, in_channels: int, out_channels: int, **options: object
+    config: ResnetSettings, in_channels: int, out_channels: int, **options: object
 ) -> ResnetBlock2D:
     """Return a residual block with the config's norm, activation and time conditioning."""
     return ResnetBlock2D(
@@ -47,124 +114,118 @@ def make_resnet(
     )
 
 
-def make_attention(config: UNet2DConfig, channels: int) -> Attention:
-    """Return a self-attention with the config's head size; without one, a single head."""
-    return Attention(
-        channels,
-        head_dim=config.attention_head_dim or channels,
-        groups=config.norm_num_groups,
-        eps=config.norm_eps,
-    )
-
-
 class DownBlock(nn.Module):
-    """DownBlock2D, AttnDownBlock2D, ResnetDownsampleBlock2D: residual blocks, then halve."""
+    """Residual blocks, each followed by an attention if there are any, then halve."""
 
-    def __init__(self, config: UNet2DConfig, plan: BlockPlan) -> None:
+    def __init__(self, config: ResnetSettings, plan: BlockPlan, attentions: Attentions) -> None:
         super().__init__()
-        inputs = [plan.in_channels] + [plan.out_channels] * (config.layers_per_block - 1)
-        self.resnets = [make_resnet(config, channels, plan.out_channels) for channels in inputs]
-        has_attention = plan.block_type == "AttnDownBlock2D"
-        self.attentions = (
-            [make_attention(config, plan.out_channels) for _ in inputs] if has_attention else None
-        )
+        channels = plan.out_channels
+        inputs = [plan.in_channels] + [channels] * (plan.layers - 1)
+        self.resnets = [make_resnet(config, width, channels) for width in inputs]
+        self.attentions = attentions
 
         self.downsamplers = None
         if not plan.is_last:
-            by_resnet = plan.block_type == "ResnetDownsampleBlock2D" or (
-                has_attention and config.downsample_type == "resnet"
-            )
             self.downsamplers = [
-                make_resnet(config, plan.out_channels, plan.out_channels, resample=downsample_mean)
-                if by_resnet
-                else Downsample2D(plan.out_channels, config.downsample_padding)
+                make_resnet(config, channels, channels, resample=downsample_mean)
+                if plan.resamples_by_resnet
+                else Downsample2D(channels, config.downsample_padding)
             ]
 
-    def __call__(self, x: mx.array, time: mx.array) -> tuple[mx.array, list[mx.array]]:
+    def __call__(
+        self, x: mx.array, time: mx.array | None, context: mx.array | None = None
+    ) -> tuple[mx.array, list[mx.array]]:
         """Return the output and everything that the way up will read."""
         states = []
         for index, resnet in enumerate(self.resnets):
             x = resnet(x, time)
-            if self.attentions is not None:
-                x = self.attentions[index](x)
+            x = _attend(self.attentions, index, x, context)
             states.append(x)
         if self.downsamplers is not None:
-            x = _resample(self.downsamplers[0], x, time)
+            layer = self.downsamplers[0]
+            x = layer(x, time) if isinstance(layer, ResnetBlock2D) else layer(x)
             states.append(x)
         return x, states
 
 
 class MidBlock(nn.Module):
-    """UNetMidBlock2D: a residual block, attention unless the config says no, a residual block."""
+    """A residual block, then an attention if there is one and a residual block, `layers` times."""
 
-    def __init__(self, config: UNet2DConfig) -> None:
+    def __init__(
+        self,
+        config: ResnetSettings,
+        channels: int,
+        attentions: Attentions,
+        *,
+        layers: int = 1,
+        scale_factor: float = 1,
+    ) -> None:
         super().__init__()
-        channels = config.block_out_channels[-1]
-        scale = config.mid_block_scale_factor
         self.resnets = [
-            make_resnet(config, channels, channels, output_scale_factor=scale) for _ in range(2)
+            make_resnet(config, channels, channels, output_scale_factor=scale_factor)
+            for _ in range(layers + 1)
         ]
-        self.attentions = None
-        if config.add_attention:
-            # as in diffusers, scale_shift leaves this attention without a norm unless asked for
-            groups = config.norm_num_groups if config.resnet_time_scale_shift == "default" else None
-            self.attentions = [
-                Attention(
-                    channels,
-                    head_dim=config.attention_head_dim or channels,
-                    groups=config.attn_norm_num_groups or groups,
-                    eps=config.norm_eps,
-                    output_scale_factor=scale,
-                )
-            ]
+        self.attentions = attentions
 
-    def __call__(self, x: mx.array, time: mx.array) -> mx.array:
+    def __call__(
+        self, x: mx.array, time: mx.array | None, context: mx.array | None = None
+    ) -> mx.array:
         """Return an array of the shape of x."""
         x = self.resnets[0](x, time)
-        if self.attentions is not None:
-            x = self.attentions[0](x)
-        return self.resnets[1](x, time)
+        for index, resnet in enumerate(self.resnets[1:]):
+            x = resnet(_attend(self.attentions, index, x, context), time)
+        return x
 
 
 class UpBlock(nn.Module):
-    """UpBlock2D, AttnUpBlock2D, ResnetUpsampleBlock2D: residual blocks, then double.
+    """Residual blocks, each followed by an attention if there are any, then double.
 
     Every residual block also reads one state of the way down.
     """
 
-    def __init__(self, config: UNet2DConfig, plan: BlockPlan) -> None:
+    def __init__(self, config: ResnetSettings, plan: BlockPlan, attentions: Attentions) -> None:
         super().__init__()
-        layers = config.layers_per_block + 1
-        hidden = [plan.previous_channels] + [plan.out_channels] * (layers - 1)
-        skips = [plan.out_channels] * (layers - 1) + [plan.in_channels]
+        channels = plan.out_channels
+        hidden = [plan.previous_channels] + [channels] * (plan.layers - 1)
+        skips = [channels] * (plan.layers - 1) + [plan.in_channels]
         self.resnets = [
-            make_resnet(config, h + skip, plan.out_channels)
-            for h, skip in zip(hidden, skips, strict=True)
+            make_resnet(config, h + skip, channels) for h, skip in zip(hidden, skips, strict=True)
         ]
-        has_attention = plan.block_type == "AttnUpBlock2D"
-        self.attentions = (
-            [make_attention(config, plan.out_channels) for _ in hidden] if has_attention else None
-        )
+        self.attentions = attentions
 
         self.upsamplers = None
         if not plan.is_last:
-            by_resnet = plan.block_type == "ResnetUpsampleBlock2D" or (
-                has_attention and config.upsample_type == "resnet"
-            )
             self.upsamplers = [
-                make_resnet(config, plan.out_channels, plan.out_channels, resample=upsample_nearest)
-                if by_resnet
-                else Upsample2D(plan.out_channels)
+                make_resnet(config, channels, channels, resample=upsample_nearest)
+                if plan.resamples_by_resnet
+                else Upsample2D(channels)
             ]
 
-    def __call__(self, x: mx.array, states: list[mx.array], time: mx.array) -> mx.array:
-        """Return the output; one of `states` is popped for every residual block."""
+    def __call__(
+        self,
+        x: mx.array,
+        states: list[mx.array],
+        time: mx.array | None,
+        context: mx.array | None = None,
+    ) -> mx.array:
+        """Return the output; one of `states` is popped for every residual block.
+
+        It is as large as the next of the `states`, where an odd length was halved.
+        """
         for index, resnet in enumerate(self.resnets):
             x = resnet(mx.concatenate([x, states.pop()], axis=-1), time)
-            if self.attentions is not None:
-                x = self.attentions[index](x)
-        return x if self.upsamplers is None else _resample(self.upsamplers[0], x, time)
+            x = _attend(self.attentions, index, x, context)
+        if self.upsamplers is None:
+            return x
+        layer = self.upsamplers[0]
+        if isinstance(layer, ResnetBlock2D):
+            return layer(x, time)
+        _, H, W, _ = states[-1].shape
+        return layer(x, (H, W))
 
 
-def _resample(layer: nn.Module, x: mx.array, time: mx.array) -> mx.array:
-    return layer(x, time) if isinstance(layer, ResnetBlock2D) else layer(x)
+def _attend(attentions: Attentions, index: int, x: mx.array, context: mx.array | None) -> mx.array:
+    if attentions is None:
+        return x
+    attention = attentions[index]
+    return attention(x) if context is None else attention(x, context)

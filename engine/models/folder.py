@@ -1,8 +1,8 @@
-"""Finding one's way in a diffusers folder: network, settings, scheduler. No arrays.
+"""Finding one's way in a diffusers folder: network, settings, scheduler, components. No arrays.
 
 Two layouts exist: a pipeline (model_index.json, unet/, scheduler/), and the flat one of the oldest
 models, with all files in the root. A folder with a network alone will do as well. Read by
-checkpoint.py; nothing is ever downloaded.
+checkpoint.py and pipeline.py; nothing is ever downloaded.
 """
 
 import json
@@ -17,18 +17,19 @@ WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 CONFIG_NAME = "config.json"
 SCHEDULER_NAME = "scheduler_config.json"
 
-_STEM = WEIGHTS_NAME.removesuffix(".safetensors")
-# the full-precision weights first; each as one file or as shards with an index
-_WEIGHT_NAMES = (
-    WEIGHTS_NAME,
-    f"{WEIGHTS_NAME}.index.json",
-    f"{_STEM}.fp16.safetensors",
-    f"{WEIGHTS_NAME}.index.fp16.json",
-    f"{_STEM}.bf16.safetensors",
-    f"{WEIGHTS_NAME}.index.bf16.json",
-)
 _PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-_SUPPORTED_NETWORK = "UNet2DModel"
+_NETWORKS = ("UNet2DModel", "UNet2DConditionModel")
+# what may stand beside a network that reads a prompt; the empty kinds are never opened
+_COMPANIONS: dict[str, tuple[str, ...]] = {
+    "vae": ("AutoencoderKL",),
+    "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"),
+    "text_encoder_2": ("CLIPTextModel", "CLIPTextModelWithProjection"),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "safety_checker": (),
+    "feature_extractor": (),
+    "image_encoder": (),
+}
 _BUNDLED = "bundled:"
 
 
@@ -103,7 +104,7 @@ def find_model(path: Path) -> ModelFolder:
     return ModelFolder(
         path=path,
         config_path=config_path,
-        weight_paths=_find_weights(network),
+        weight_paths=find_weights(network),
         network_config=read_json_object(config_path),
         scheduler_config=scheduler_config,
         model_index=model_index,
@@ -130,7 +131,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def _check_pipeline(model_index: dict[str, Any], source: Path) -> None:
-    """Refuse a pipeline that needs more than a supported network and a scheduler."""
+    """Refuse a pipeline that needs more than what is supported."""
     components = {
         name: entry[-1]
         for name, entry in model_index.items()
@@ -138,44 +139,63 @@ def _check_pipeline(model_index: dict[str, Any], source: Path) -> None:
     }
     pipeline = model_index.get("_class_name", "this pipeline")
     found = components.get("unet")
-    if found != _SUPPORTED_NETWORK:
+    if found not in _NETWORKS:
         listed = ", ".join(f"{name}: {kind}" for name, kind in components.items()) or "none"
         raise CheckpointError(
             f"{source}: {pipeline} is not supported yet. A pipeline whose unet is a "
-            f"{_SUPPORTED_NETWORK} is wanted; its components are: {listed}. Choose another model."
+            f"{' or '.join(_NETWORKS)} is wanted; its components are: {listed}. Choose another "
+            "model."
         )
-    others = sorted(components.keys() - {"unet", "scheduler"})
+    companions = _COMPANIONS if found == "UNet2DConditionModel" else {}
+    if "text_encoder" not in components and "text_encoder_2" not in components:
+        companions = {key: kinds for key, kinds in companions.items() if key != "image_encoder"}
+    others = [
+        f"{name} ({kind})"
+        for name, kind in sorted(components.items())
+        if name not in ("unet", "scheduler")
+        and (name not in companions or (companions[name] and kind not in companions[name]))
+    ]
     if others:
         raise CheckpointError(
             f"{source}: {pipeline} is not supported yet: beside unet and scheduler it needs "
-            f"{', '.join(f'{name} ({components[name]})' for name in others)}. Choose a model that "
-            "works on pixels, or give its unet folder alone to work on bare latents."
+            f"{', '.join(others)}. Choose another model, or give its unet folder alone to work on "
+            "bare latents."
         )
 
 
-def _find_weights(network: Path) -> tuple[Path, ...]:
-    for name in _WEIGHT_NAMES:
-        path = network / name
-        if path.is_file():
-            return _find_shards(path) if path.suffix == ".json" else (path,)
+def find_weights(folder: Path, weights_name: str = WEIGHTS_NAME) -> tuple[Path, ...]:
+    """Return the safetensors files of a component: its one file, or its shards.
 
-    files = sorted(entry for entry in network.iterdir() if entry.is_file())
+    Raises:
+        CheckpointError: they are missing, incomplete or pickles.
+        OSError: the folder cannot be read.
+    """
+    stem = weights_name.removesuffix(".safetensors")
+    for variant in ("", ".fp16", ".bf16"):  # the full precision first
+        path = folder / f"{stem}{variant}.safetensors"
+        if path.is_file():
+            return (path,)
+        path = folder / f"{weights_name}.index{variant}.json"
+        if path.is_file():
+            return _find_shards(path)
+
+    files = sorted(entry for entry in folder.iterdir() if entry.is_file())
     pickles = [entry.name for entry in files if entry.suffix in _PICKLE_SUFFIXES]
     others = [entry.name for entry in files if entry.suffix == ".safetensors"]
     if pickles:
         raise CheckpointError(
-            f"{network}: the weights are in {pickles[0]}, a pickle, which can run any code when it "
+            f"{folder}: the weights are in {pickles[0]}, a pickle, which can run any code when it "
             "is opened. Only safetensors are read. If you trust the file, convert it: load the "
             "model with diffusers and call save_pretrained(FOLDER, safe_serialization=True)."
         )
     if others:
         raise CheckpointError(
-            f"{network}: found {', '.join(others[:5])}, but {WEIGHTS_NAME}, its .fp16. or .bf16. "
-            f"variant, or a {WEIGHTS_NAME}.index.json that names its shards is wanted. Fetch what "
+            f"{folder}: found {', '.join(others[:5])}, but {weights_name}, its .fp16. or .bf16. "
+            f"variant, or a {weights_name}.index.json that names its shards is wanted. Fetch what "
             "is missing, or rename what is there."
         )
     raise CheckpointError(
-        f"{network}: there is no {WEIGHTS_NAME} beside {CONFIG_NAME}. Fetch the weights too."
+        f"{folder}: there is no {weights_name} beside {CONFIG_NAME}. Fetch the weights too."
     )
 
 

@@ -1,11 +1,14 @@
 """The pieces of a UNet: time embedding, residual block, attention, resampling. Used by blocks.py.
 
+Attention over tokens and its feed-forward are in transformer.py.
+
 Attribute names are diffusers' own, so a parameter's path in the module tree is its key on disk.
 Everything is NHWC.
 """
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -76,16 +79,33 @@ def _drop_whole_turns(turns: mx.array) -> mx.array:
 
 
 class TimestepEmbedding(nn.Module):
-    """A two-layer perceptron from a timestep's embedding to what every residual block reads."""
+    """A two-layer perceptron from a timestep's embedding to what every residual block reads.
 
-    def __init__(self, in_channels: int, time_embed_dim: int) -> None:
+    With `cond_proj_dim` it can also be told something of that width, such as a guidance scale.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        time_embed_dim: int,
+        *,
+        act_fn: str = "silu",
+        cond_proj_dim: int | None = None,
+    ) -> None:
         super().__init__()
+        self._act_fn = act_fn
         self.linear_1 = nn.Linear(in_channels, time_embed_dim)
         self.linear_2 = nn.Linear(time_embed_dim, time_embed_dim)
+        self.cond_proj = None
+        if cond_proj_dim is not None:
+            self.cond_proj = nn.Linear(cond_proj_dim, in_channels, bias=False)
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """Return (B, time_embed_dim). Always SiLU, whatever act_fn says, as in diffusers."""
-        return self.linear_2(silu(self.linear_1(x)))
+    def __call__(self, x: mx.array, condition: mx.array | None = None) -> mx.array:
+        """Return (B, time_embed_dim) for (B, in_channels) and perhaps (B, cond_proj_dim)."""
+        if condition is not None:
+            assert self.cond_proj is not None
+            x = x + self.cond_proj(condition)
+        return self.linear_2(ACTIVATIONS[self._act_fn](self.linear_1(x)))
 
 
 def group_norm(groups: int, channels: int, eps: float) -> nn.GroupNorm:
@@ -128,15 +148,17 @@ class Upsample2D(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """Return (B, 2 H, 2 W, C)."""
-        return self.conv(upsample_nearest(x))
+    def __call__(self, x: mx.array, size: tuple[int, int] | None = None) -> mx.array:
+        """Return (B, 2 H, 2 W, C), or cut to `size`, where an odd length was halved."""
+        x = upsample_nearest(x)
+        return self.conv(x if size is None else x[:, : size[0], : size[1]])
 
 
 class ResnetBlock2D(nn.Module):
     """Two normalised convolutions around a shortcut, told the time between them.
 
     `resample` is applied to both branches before the first convolution; it has no parameters.
+    Without a `time_embed_dim`, as in an autoencoder, there is no time to be told.
     """
 
     def __init__(
@@ -144,11 +166,11 @@ class ResnetBlock2D(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        time_embed_dim: int,
+        time_embed_dim: int | None,
         groups: int,
         eps: float,
         act_fn: str,
-        time_scale_shift: str,
+        time_scale_shift: str = "default",
         groups_out: int | None = None,
         output_scale_factor: float = 1.0,
         resample: Callable[[mx.array], mx.array] | None = None,
@@ -164,34 +186,66 @@ class ResnetBlock2D(nn.Module):
 
         self.norm1 = group_norm(groups, in_channels, eps)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        time_channels = 2 * out_channels if self._is_scale_shift else out_channels
-        self.time_emb_proj = nn.Linear(time_embed_dim, time_channels)
+        self.time_emb_proj = None
+        if time_embed_dim is not None:
+            time_channels = 2 * out_channels if self._is_scale_shift else out_channels
+            self.time_emb_proj = nn.Linear(time_embed_dim, time_channels)
         self.norm2 = group_norm(groups_out or groups, out_channels, eps)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = None
         if in_channels != out_channels if use_shortcut is None else use_shortcut:
             self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
-    def __call__(self, x: mx.array, time: mx.array) -> mx.array:
-        """Return (B, H', W', out_channels); `time` is (B, time_embed_dim)."""
+    def __call__(self, x: mx.array, time: mx.array | None) -> mx.array:
+        """Return (B, H', W', out_channels); `time` is (B, time_embed_dim) or None."""
         activation = ACTIVATIONS[self._act_fn]
         h = activation(self.norm1(x))
         if self._resample is not None:
             x, h = self._resample(x), self._resample(h)
         h = self.conv1(h)
 
-        time = self.time_emb_proj(activation(time))[:, None, None, :]
-        if self._is_scale_shift:
-            scale, shift = mx.split(time, 2, axis=-1)
-            h = self.norm2(h) * (1 + scale) + shift
+        if self.time_emb_proj is None or time is None:
+            h = self.norm2(h)
         else:
-            h = self.norm2(h + time)
+            told = self.time_emb_proj(activation(time))[:, None, None, :]
+            if self._is_scale_shift:
+                scale, shift = mx.split(told, 2, axis=-1)
+                h = self.norm2(h) * (1 + scale) + shift
+            else:
+                h = self.norm2(h + told)
         h = self.conv2(activation(h))
 
         if self.conv_shortcut is not None:
             x = self.conv_shortcut(x)
         h = x + h
         return h if self._output_scale_factor == 1 else h / self._output_scale_factor
+
+
+def attend(
+    query: mx.array,
+    key: mx.array,
+    value: mx.array,
+    *,
+    heads: int,
+    mask: mx.array | Literal["causal"] | None = None,
+) -> mx.array:
+    """Return softmax(q k / sqrt(head_dim)) v, (B, L, heads x head_dim), of each head by itself.
+
+    Args:
+        query: (B, L, heads x head_dim).
+        key: (B, S, heads x head_dim).
+        value: as `key`.
+        heads: how many there are.
+        mask: which keys a query sees; "causal" are those before it and itself.
+    """
+    B, L, inner = query.shape
+    query, key, value = (
+        tokens.reshape(B, -1, heads, inner // heads).transpose(0, 2, 1, 3)
+        for tokens in (query, key, value)
+    )  # (B, heads, L or S, head_dim)
+    scale = (inner // heads) ** -0.5
+    h = mx.fast.scaled_dot_product_attention(query, key, value, scale=scale, mask=mask)
+    return h.transpose(0, 2, 1, 3).reshape(B, L, inner)
 
 
 class Attention(nn.Module):
@@ -208,7 +262,6 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         self._heads = channels // head_dim
-        self._head_dim = head_dim
         self._output_scale_factor = output_scale_factor
         inner = self._heads * head_dim
 
@@ -224,12 +277,6 @@ class Attention(nn.Module):
         h = x if self.group_norm is None else self.group_norm(x)
         tokens = h.reshape(B, H * W, C)  # (B, HW, C)
 
-        query, key, value = (
-            project(tokens).reshape(B, H * W, self._heads, self._head_dim).transpose(0, 2, 1, 3)
-            for project in (self.to_q, self.to_k, self.to_v)
-        )  # (B, heads, HW, head_dim)
-        h = mx.fast.scaled_dot_product_attention(query, key, value, scale=self._head_dim**-0.5)
-        h = h.transpose(0, 2, 1, 3).reshape(B, H * W, self._heads * self._head_dim)
-
+        h = attend(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens), heads=self._heads)
         h = x + self.to_out[0](h).reshape(B, H, W, C)
         return h if self._output_scale_factor == 1 else h / self._output_scale_factor

@@ -80,20 +80,21 @@ def load_model(
 
 
 def _sample_shape(checkpoint: Checkpoint) -> tuple[int, int, int]:
-    config, source = checkpoint.network_config, checkpoint.path
-    size, channels = config.get("sample_size"), config.get("in_channels") or 3
-    height, width = size if isinstance(size, list) else (size, size)
-    if not isinstance(height, int) or not isinstance(width, int):
+    """Return (H, W, C) of a state: pixels, or latents where the network works on them."""
+    config, source = checkpoint.network.config, checkpoint.path
+    if config.sample_size is None:
         raise CheckpointError(
-            f"{source}: sample_size is {size!r}; wanted the height and width of a sample in pixels."
+            f"{source}: sample_size is None; wanted the height and width of a sample."
         )
-    outputs = config.get("out_channels") or 3
-    if outputs != channels:
+    size = config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    if config.out_channels != config.in_channels:
         raise CheckpointError(
-            f"{source}: out_channels is {outputs} but in_channels is {channels}; wanted the same. "
-            "A network that also predicts a variance is not supported."
+            f"{source}: out_channels is {config.out_channels} but in_channels is "
+            f"{config.in_channels}; wanted the same. A network that also predicts a variance, or "
+            "reads a picture to fill in, is not supported."
         )
-    return height, width, channels
+    return height, width, config.in_channels
 
 
 def _scheduler_source(checkpoint: Checkpoint) -> str:

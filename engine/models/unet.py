@@ -3,19 +3,34 @@
 Not its files: see checkpoint.py. One door, as for every network: `model(z, t, condition)`.
 """
 
+from dataclasses import replace
+
 import mlx.core as mx
 import mlx.nn as nn
 
-from engine.activations import silu
-from engine.errors import DataError
-from engine.models.blocks import BlockPlan, DownBlock, MidBlock, UpBlock
-from engine.models.layers import SinusoidalEmbedding, TimestepEmbedding, group_norm
+from engine.models.blocks import (
+    BlockPlan,
+    DownBlock,
+    MidBlock,
+    UpBlock,
+    plans_down,
+    plans_up,
+)
+from engine.models.layers import Attention, SinusoidalEmbedding, TimestepEmbedding
+from engine.models.unet_base import (
+    UNetBase,
+    check_labels,
+    check_names,
+    check_state,
+    make_class_embedding,
+    spread_timesteps,
+)
 from engine.models.unet_config import UNet2DConfig
 
 __all__ = ["UNet2DConfig", "UNet2DModel"]
 
 
-class UNet2DModel(nn.Module):
+class UNet2DModel(UNetBase):
     """Residual blocks on a ladder of resolutions, joined by skip connections, told time and class.
 
     Parameters sit under diffusers' names, so a path in the parameter tree is a key on disk.
@@ -35,36 +50,21 @@ class UNet2DModel(nn.Module):
                 channels[0], flip_sin_to_cos=config.flip_sin_to_cos, freq_shift=config.freq_shift
             )
         self.time_embedding = TimestepEmbedding(channels[0], config.embed_dim)
+        self.class_embedding = make_class_embedding(config)
 
-        self.class_embedding = None
-        if config.class_embed_type == "timestep":
-            self.class_embedding = TimestepEmbedding(channels[0], config.embed_dim)
-        elif config.class_embed_type is None and config.num_class_embeds is not None:
-            self.class_embedding = nn.Embedding(config.num_class_embeds, config.embed_dim)
-
-        last = len(channels) - 1
+        layers = (config.layers_per_block,) * len(channels)
         self.down_blocks = [
-            DownBlock(config, BlockPlan(kind, channels[max(i - 1, 0)], channels[i], i == last))
-            for i, kind in enumerate(config.down_block_types)
-        ]
-        self.mid_block = None if config.mid_block_type is None else MidBlock(config)
-        rising = channels[::-1]
-        self.up_blocks = [
-            UpBlock(
-                config,
-                BlockPlan(
-                    kind,
-                    rising[min(i + 1, last)],
-                    rising[i],
-                    i == last,
-                    previous_channels=rising[max(i - 1, 0)],
-                ),
+            DownBlock(config, *_plan(config, kind, plan, config.downsample_type))
+            for kind, plan in zip(
+                config.down_block_types, plans_down(channels, layers), strict=True
             )
-            for i, kind in enumerate(config.up_block_types)
         ]
-
-        self.conv_norm_out = group_norm(config.norm_num_groups, channels[0], config.norm_eps)
-        self.conv_out = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
+        self.mid_block = None if config.mid_block_type is None else _make_middle(config)
+        self.up_blocks = [
+            UpBlock(config, *_plan(config, kind, plan, config.upsample_type))
+            for kind, plan in zip(config.up_block_types, plans_up(channels, layers), strict=True)
+        ]
+        self._make_head(config)
 
     def __call__(
         self, z: mx.array, t: mx.array | float, condition: dict[str, mx.array] | None = None
@@ -82,84 +82,57 @@ class UNet2DModel(nn.Module):
         Raises:
             DataError: z, t or the condition does not fit the network.
         """
-        labels = self._check(z, condition)
+        config, batch = self.config, z.shape[0]
+        check_state(z, config.in_channels, 2 ** (len(config.block_out_channels) - 1))
+        condition = condition or {}
+        check_names(condition, ("class_labels",))
+        labels = check_labels(config, condition, batch)
         dtype = self.conv_in.weight.dtype
         x = z.astype(dtype)
-        if self.config.center_input_sample:
+        if config.center_input_sample:
             x = 2.0 * x - 1.0
 
-        # tell it the time and the class
-        batch = z.shape[0]
-        t = t if isinstance(t, mx.array) else mx.array(t)
-        if t.ndim > 1 or t.size not in (1, batch):
-            raise DataError(f"t has shape {t.shape}, but a scalar or ({batch},), as z, is wanted.")
-        time = self.time_embedding(self._embed(mx.broadcast_to(t, (batch,))).astype(dtype))
+        time = self.time_embedding(self._time_features(spread_timesteps(t, batch)))
         if labels is not None:
-            time = time + self._embed_class(labels).astype(dtype)  # (B, embed_dim)
+            time = time + self._embed_class(config, labels).astype(dtype)  # (B, embed_dim)
+        return self._walk(x, time).astype(z.dtype)
 
-        # down, through the middle, and up
-        x = self.conv_in(x)
-        states = [x]
-        for down_block in self.down_blocks:
-            x, block_states = down_block(x, time)
-            states += block_states
-        if self.mid_block is not None:
-            x = self.mid_block(x, time)
-        for up_block in self.up_blocks:
-            x = up_block(x, states, time)
-        return self.conv_out(silu(self.conv_norm_out(x))).astype(z.dtype)
 
-    def _embed(self, t: mx.array) -> mx.array:
-        if self.config.time_embedding_type == "learned":
-            t = t.astype(mx.int32)
-        return self.time_proj(t)
+def _plan(
+    config: UNet2DConfig, block_type: str, plan: BlockPlan, resample_type: str
+) -> tuple[BlockPlan, list[nn.Module] | None]:
+    """Return a level's plan and attentions, as its type has them."""
+    attends = block_type.startswith("Attn")
+    by_resnet = block_type.startswith("Resnet") or (attends and resample_type == "resnet")
+    attentions = None
+    if attends:
+        attentions = [_make_attention(config, plan.out_channels) for _ in range(plan.layers)]
+    return replace(plan, resamples_by_resnet=by_resnet), attentions
 
-    def _embed_class(self, labels: mx.array) -> mx.array:
-        if self.config.class_embed_type == "timestep":
-            labels = self._embed(labels).astype(self.conv_in.weight.dtype)
-        return labels if self.class_embedding is None else self.class_embedding(labels)
 
-    def _check(self, z: mx.array, condition: dict[str, mx.array] | None) -> mx.array | None:
-        """Return the class labels, or None without classes, once they and z are known to fit."""
-        config = self.config
-        halvings = len(config.block_out_channels) - 1
-        if z.ndim != 4 or z.shape[3] != config.in_channels:
-            raise DataError(
-                f"z has shape {z.shape}, but (B, H, W, {config.in_channels}) is wanted."
+def _make_attention(config: UNet2DConfig, channels: int) -> nn.Module:
+    """Return a self-attention with the config's head size; without one, a single head."""
+    return Attention(
+        channels,
+        head_dim=config.attention_head_dim or channels,
+        groups=config.norm_num_groups,
+        eps=config.norm_eps,
+    )
+
+
+def _make_middle(config: UNet2DConfig) -> MidBlock:
+    channels, scale = config.block_out_channels[-1], config.mid_block_scale_factor
+    attentions = None
+    if config.add_attention:
+        # as in diffusers, scale_shift leaves this attention without a norm unless asked for
+        groups = config.norm_num_groups if config.resnet_time_scale_shift == "default" else None
+        attentions: list[nn.Module] | None = [
+            Attention(
+                channels,
+                head_dim=config.attention_head_dim or channels,
+                groups=config.attn_norm_num_groups or groups,
+                eps=config.norm_eps,
+                output_scale_factor=scale,
             )
-        if z.shape[1] % 2**halvings or z.shape[2] % 2**halvings:
-            raise DataError(
-                f"z has height {z.shape[1]} and width {z.shape[2]}, but this network halves them "
-                f"{halvings} times: multiples of {2**halvings} are wanted."
-            )
-
-        condition = condition or {}
-        if unknown := sorted(condition.keys() - {"class_labels"}):
-            raise DataError(
-                f"The condition names {', '.join(unknown)}, but this network reads class_labels at "
-                "most: leave the others out."
-            )
-        labels = condition.get("class_labels")
-        if not config.is_class_conditional:
-            if labels is not None:
-                raise DataError(
-                    "class_labels were given, but this network has no classes: omit them."
-                )
-            return None
-
-        wanted = (
-            (z.shape[0], config.embed_dim)
-            if config.class_embed_type == "identity"
-            else (z.shape[0],)
-        )
-        if labels is None:
-            raise DataError(
-                f"This network is class-conditional: give class_labels of shape {wanted}."
-            )
-        if labels.shape != wanted:
-            raise DataError(f"class_labels have shape {labels.shape}, but {wanted} is wanted.")
-        if config.class_embed_type is None and not mx.issubdtype(labels.dtype, mx.integer):
-            raise DataError(
-                f"class_labels are {labels.dtype}, but whole numbers (int32) are wanted."
-            )
-        return labels
+        ]
+    return MidBlock(config, channels, attentions, scale_factor=scale)

@@ -6,17 +6,29 @@ left alone. Not supported are the variance-exploding networks (Skip blocks, four
 whose time is a noise level of a kind that no schedule here has.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from math import isfinite
-from typing import Any, NoReturn, TypeGuard
+from dataclasses import dataclass, replace
+from typing import Any
 
-from engine.errors import CheckpointError
+from engine.models.config_checks import (
+    COUNT,
+    COUNTS,
+    FLAG,
+    NUMBER,
+    POSITIVE,
+    SHARE,
+    SIZE,
+    Check,
+    is_int,
+    list_of,
+    one_of,
+    read_settings,
+    refuse,
+)
 from engine.models.layers import ACTIVATIONS
 
 DOWN_BLOCK_TYPES = ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D")
 UP_BLOCK_TYPES = ("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D")
-_MOST = 1_000_000  # of channels, classes or timesteps: more is a slip, and could overflow a shape
+_OLD_PREFIX = "UNetRes"  # of block types, in early releases
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +83,15 @@ class UNet2DConfig:
         class_name = config.get("_class_name", "UNet2DModel")
         if class_name != "UNet2DModel":
             remedy = "Other networks are not supported yet: choose another model."
-            _refuse(source, "_class_name", class_name, "UNet2DModel", remedy)
-
-        settings = {}
-        for field in fields(cls):
-            if field.name not in config:
-                continue
-            value = config[field.name]
-            if value is None and field.name not in _NULLABLE:
-                continue
-            is_right, wanted = _CHECKS[field.name]
-            if value is not None and not is_right(value):
-                _refuse(source, field.name, value, wanted)
-            settings[field.name] = tuple(value) if _is_list(value) else value
-        for key in ("down_block_types", "up_block_types"):
-            if key in settings:  # a prefix that early releases wrote
-                settings[key] = tuple(name.removeprefix("UNetRes") for name in settings[key])
-
-        checked = cls(**settings)
-        _check_together(checked, source)
-        return checked
+            refuse(source, "_class_name", class_name, "UNet2DModel", remedy)
+        settings = read_settings(cls, config, _CHECKS, nullable=_NULLABLE, source=source)
+        settings = replace(
+            settings,
+            down_block_types=_without_prefix(settings.down_block_types),
+            up_block_types=_without_prefix(settings.up_block_types),
+        )
+        _check_together(settings, source)
+        return settings
 
     @property
     def embed_dim(self) -> int:
@@ -102,52 +103,15 @@ class UNet2DConfig:
         """Whether the network must be given `class_labels`."""
         return self.class_embed_type is not None or self.num_class_embeds is not None
 
-
-def _refuse(
-    source: str, key: str, found: object, wanted: str, remedy: str = "Correct the file."
-) -> NoReturn:
-    raise CheckpointError(f"{source}: {key} is {found!r}, but {wanted} is wanted. {remedy}")
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    @property
+    def label_width(self) -> int | None:
+        """The numbers in one label; None is one number for a sample."""
+        return self.embed_dim if self.class_embed_type == "identity" else None
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and _is_int(value) and 1 <= value <= _MOST
+def _without_prefix(block_types: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.removeprefix(_OLD_PREFIX) for name in block_types)
 
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-
-
-def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
-    return isinstance(value, list | tuple)
-
-
-def _is_size(value: object) -> bool:
-    return _is_count(value) or (
-        _is_list(value) and len(value) == 2 and all(_is_count(side) for side in value)
-    )
-
-
-def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: value in names), f"one of {', '.join(names)} (others are not supported)"
-
-
-def _list_of(*names: str) -> tuple[Callable[[Any], bool], str]:
-    def is_right(value: Any) -> bool:
-        return _is_list(value) and all(
-            isinstance(name, str) and name.removeprefix("UNetRes") in names for name in value
-        )
-
-    return is_right, f"a list of {', '.join(names)} (others are not supported)"
-
-
-_COUNT = (_is_count, f"a whole number from 1 to {_MOST}")
-_NUMBER = (_is_number, "a number")
-_POSITIVE = (lambda value: _is_number(value) and value > 0, "a number above 0")
-_FLAG = (lambda value: isinstance(value, bool), "true or false")
 
 _NULLABLE = frozenset(
     {
@@ -161,38 +125,35 @@ _NULLABLE = frozenset(
         "num_train_timesteps",
     }
 )
-_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "sample_size": (_is_size, "a whole number, or a list of height and width"),
-    "in_channels": _COUNT,
-    "out_channels": _COUNT,
-    "center_input_sample": _FLAG,
-    "time_embedding_type": _one_of("positional", "learned"),
-    "time_embedding_dim": _COUNT,
-    "freq_shift": _NUMBER,
-    "flip_sin_to_cos": _FLAG,
-    "down_block_types": _list_of(*DOWN_BLOCK_TYPES),
-    "mid_block_type": _one_of("UNetMidBlock2D"),
-    "up_block_types": _list_of(*UP_BLOCK_TYPES),
-    "block_out_channels": (
-        lambda value: _is_list(value) and len(value) > 0 and all(map(_is_count, value)),
-        f"a list of whole numbers from 1 to {_MOST}",
-    ),
-    "layers_per_block": _COUNT,
-    "mid_block_scale_factor": _POSITIVE,
-    "downsample_padding": (lambda value: _is_int(value) and value in (0, 1), "0 or 1"),
-    "downsample_type": _one_of("conv", "resnet"),
-    "upsample_type": _one_of("conv", "resnet"),
-    "dropout": (lambda value: _is_number(value) and 0 <= value < 1, "a number from 0 up to 1"),
-    "act_fn": _one_of(*ACTIVATIONS),
-    "attention_head_dim": _COUNT,
-    "norm_num_groups": _COUNT,
-    "attn_norm_num_groups": _COUNT,
-    "norm_eps": _POSITIVE,
-    "resnet_time_scale_shift": _one_of("default", "scale_shift"),
-    "add_attention": _FLAG,
-    "class_embed_type": _one_of("timestep", "identity"),
-    "num_class_embeds": _COUNT,
-    "num_train_timesteps": _COUNT,
+_CHECKS: dict[str, Check] = {
+    "sample_size": SIZE,
+    "in_channels": COUNT,
+    "out_channels": COUNT,
+    "center_input_sample": FLAG,
+    "time_embedding_type": one_of("positional", "learned"),
+    "time_embedding_dim": COUNT,
+    "freq_shift": NUMBER,
+    "flip_sin_to_cos": FLAG,
+    "down_block_types": list_of(*DOWN_BLOCK_TYPES, prefix=_OLD_PREFIX),
+    "mid_block_type": one_of("UNetMidBlock2D"),
+    "up_block_types": list_of(*UP_BLOCK_TYPES, prefix=_OLD_PREFIX),
+    "block_out_channels": COUNTS,
+    "layers_per_block": COUNT,
+    "mid_block_scale_factor": POSITIVE,
+    "downsample_padding": (lambda value: is_int(value) and value in (0, 1), "0 or 1"),
+    "downsample_type": one_of("conv", "resnet"),
+    "upsample_type": one_of("conv", "resnet"),
+    "dropout": SHARE,
+    "act_fn": one_of(*ACTIVATIONS),
+    "attention_head_dim": COUNT,
+    "norm_num_groups": COUNT,
+    "attn_norm_num_groups": COUNT,
+    "norm_eps": POSITIVE,
+    "resnet_time_scale_shift": one_of("default", "scale_shift"),
+    "add_attention": FLAG,
+    "class_embed_type": one_of("timestep", "identity"),
+    "num_class_embeds": COUNT,
+    "num_train_timesteps": COUNT,
 }
 
 
@@ -202,15 +163,15 @@ def _check_together(config: UNet2DConfig, source: str) -> None:
     for key in ("down_block_types", "up_block_types"):
         found = getattr(config, key)
         if len(found) != levels:
-            _refuse(source, key, found, f"one entry for each of the {levels} block_out_channels")
+            refuse(source, key, found, f"one entry for each of the {levels} block_out_channels")
 
     for channels in config.block_out_channels:
         if channels % config.norm_num_groups:
             wanted = f"a divisor of all block_out_channels, {list(config.block_out_channels)},"
-            _refuse(source, "norm_num_groups", config.norm_num_groups, wanted)
+            refuse(source, "norm_num_groups", config.norm_num_groups, wanted)
     if config.attn_norm_num_groups and config.block_out_channels[-1] % config.attn_norm_num_groups:
         wanted = f"a divisor of the last of block_out_channels, {config.block_out_channels[-1]},"
-        _refuse(source, "attn_norm_num_groups", config.attn_norm_num_groups, wanted)
+        refuse(source, "attn_norm_num_groups", config.attn_norm_num_groups, wanted)
 
     down, up = config.down_block_types, config.up_block_types[::-1]
     attended = [
@@ -222,12 +183,12 @@ def _check_together(config: UNet2DConfig, source: str) -> None:
         attended.append(config.block_out_channels[-1])
     if config.attention_head_dim and attended and config.attention_head_dim > min(attended):
         wanted = f"at most the {min(attended)} channels of the narrowest level with attention"
-        _refuse(source, "attention_head_dim", config.attention_head_dim, wanted)
+        refuse(source, "attention_head_dim", config.attention_head_dim, wanted)
 
     half = config.block_out_channels[0] // 2
     if config.time_embedding_type == "positional" and half <= config.freq_shift:
         wanted = f"a number below {half}, half the first of block_out_channels,"
-        _refuse(source, "freq_shift", config.freq_shift, wanted)
+        refuse(source, "freq_shift", config.freq_shift, wanted)
     if config.time_embedding_type == "learned" and config.num_train_timesteps is None:
         wanted = 'the number of rows of the learned table (time_embedding_type is "learned")'
-        _refuse(source, "num_train_timesteps", None, wanted)
+        refuse(source, "num_train_timesteps", None, wanted)

@@ -132,9 +132,25 @@ def test_broken_json_is_refused(file: str, content: bytes, wanted: str, copy_of:
         (
             {
                 "_class_name": "AnyPipeline",
-                "unet": ["diffusers", "UNet2DConditionModel"],
+                "unet": ["diffusers", "UNet3DConditionModel"],
             },
-            "AnyPipeline is not supported yet. .* unet: UNet2DConditionModel",
+            "AnyPipeline is not supported yet. .* unet: UNet3DConditionModel",
+        ),
+        (
+            {
+                "_class_name": "StableDiffusionUpscalePipeline",
+                "unet": ["diffusers", "UNet2DConditionModel"],
+                "low_res_scheduler": ["diffusers", "DDPMScheduler"],
+            },
+            r"it needs low_res_scheduler \(DDPMScheduler\)\. Choose another model",
+        ),
+        (
+            {
+                "_class_name": "StableDiffusionPipeline",
+                "unet": ["diffusers", "UNet2DConditionModel"],
+                "vae": ["diffusers", "AutoencoderTiny"],
+            },
+            r"it needs vae \(AutoencoderTiny\)",
         ),
         ({"unet": None}, "DDPMPipeline is not supported yet. .* components are: scheduler"),
         (

@@ -18,7 +18,16 @@ from engine.models.unet import UNet2DConfig, UNet2DModel
 # Against diffusers 0.42 in float64 (scripts/make_fixtures.py); its own float32 is off by 1e-6.
 OUTPUT_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4
-FIXTURES = ["ddpm_cifar", "adm_pipeline", "ddpm_flat", "learned_sharded", "middleless_half"]
+FIXTURES = [
+    "ddpm_cifar",
+    "adm_pipeline",
+    "ddpm_flat",
+    "learned_sharded",
+    "middleless_half",
+    "sd15",
+    "sd21v",
+]
+CONDITIONS = ("class_labels", "encoder_hidden_states", "text_embeds", "time_ids")
 TINY = {
     "block_out_channels": [4, 8],
     "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
@@ -33,15 +42,16 @@ class Case:
     """A fixture's network with its reference, NHWC on our side and NCHW on theirs."""
 
     def __init__(self, checkpoint: Checkpoint, reference: dict[str, np.ndarray]) -> None:
-        # ddpm_cifar's keys carry the name of the network
+        # in the fixtures that hold more than a network, its keys carry its name
         self.tensors = {key.removeprefix("unet."): value for key, value in reference.items()}
         self.network = checkpoint.network
         self.z = mx.array(self.tensors["in"].transpose(0, 2, 3, 1))
-        self.condition = None
-        if "class_labels" in self.tensors:
-            labels = self.tensors["class_labels"]
-            labels = labels.astype(np.int32) if labels.dtype == np.int64 else labels
-            self.condition = {"class_labels": mx.array(labels)}
+        self.condition = {}
+        for key in CONDITIONS:
+            if key in self.tensors:
+                value = self.tensors[key]
+                value = value.astype(np.int32) if value.dtype == np.int64 else value
+                self.condition[key] = mx.array(value)
 
     def loss(self, network: nn.Module, z: mx.array, t: float) -> mx.array:
         """Return the scalar whose gradients the reference holds."""
@@ -103,12 +113,13 @@ def test_gradients_equal_diffusers(case: Case, relative_error: Callable) -> None
         assert np.abs(found[key] - value).max() < GRADIENT_TOLERANCE * scale, key
 
 
+@pytest.mark.parametrize("name", ["ddpm_cifar", "sd15", "sd21v"])
 def test_gradient_norms_of_all_parameters_equal_diffusers(
-    fixtures: Path, checkpoint_of: Callable, reference_of: Callable
+    name: str, fixtures: Path, checkpoint_of: Callable, reference_of: Callable
 ) -> None:
-    """The large fixture lists a norm for each parameter instead of the gradients themselves."""
-    case = Case(checkpoint_of("ddpm_cifar"), reference_of("ddpm_cifar"))
-    meta = json.loads((fixtures / "ddpm_cifar" / "reference.json").read_text())["meta"]
+    """The large fixtures list a norm for each parameter instead of the gradients themselves."""
+    case = Case(checkpoint_of(name), reference_of(name))
+    meta = json.loads((fixtures / name / "reference.json").read_text())["meta"]
     wanted = meta["unet.grad.norms"]
     gradients = mx.grad(lambda tree: case.loss(with_weights(case.network, tree), case.z, 759))(
         case.network.trainable_parameters()
