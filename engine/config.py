@@ -25,6 +25,7 @@ from engine.settings import (
     ExportSettings,
     GuidanceSettings,
     HardwareSettings,
+    LoraSettings,
     OriginalSettings,
     QualitySettings,
     RunSettings,
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type] = {
     "guidance": GuidanceSettings,
     "schedule": ScheduleSettings,
     "training": TrainingSettings,
+    "lora": LoraSettings,
     "data": DataSettings,
     "quality": QualitySettings,
     "hardware": HardwareSettings,
@@ -76,6 +78,7 @@ class DiffusionOptimizationConfig:
     guidance: GuidanceSettings = Field(default_factory=GuidanceSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
+    lora: LoraSettings = Field(default_factory=LoraSettings)
     data: DataSettings = Field(default_factory=DataSettings)
     quality: QualitySettings = Field(default_factory=QualitySettings)
     hardware: HardwareSettings = Field(default_factory=HardwareSettings)

@@ -178,6 +178,26 @@ class TrainingSettings:
 
 
 @dataclass(config=STRICT)
+class LoraSettings:
+    """Low-rank adapters: train a small addition to a frozen network instead of all its weights."""
+
+    enabled: bool = setting(
+        False, "train adapters only; teacher and student share the frozen weights"
+    )
+    rank: int = setting(
+        64, "rank of an adapter: its size, and how much it can change", ge=1, le=1024
+    )
+    alpha: float = setting(
+        64.0, "strength of an adapter, which is scaled by alpha / rank", gt=0, le=4096
+    )
+    targets: list[Literal["attention", "feed_forward", "convolutions"]] = setting(
+        ["attention", "feed_forward", "convolutions"],
+        "layers that get an adapter",
+        min_length=1,
+    )
+
+
+@dataclass(config=STRICT)
 class DataSettings:
     """Prompts of a model that reads them, and the images behind `training.states: data`."""
 
