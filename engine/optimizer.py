@@ -82,6 +82,7 @@ class AdaptiveDiffusionOptimizer:
             self.context.hardware,
             images,
             image_conditions,
+            lora=config.lora,
             between_steps=self.context.hooks.between_steps,
         )
         self.sampling_scheduler = AdaptiveScheduler(

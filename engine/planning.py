@@ -131,7 +131,7 @@ def _pilot(
     number: int,
 ) -> Ranked:
     """Return how good a student on `grid` becomes in a short distillation from the original."""
-    student = run.base_model.student(grid)
+    student = distillation.student_of(run.base_model, grid)
     config = StageConfig(
         iterations=run.config.schedule.pilot_iterations,
         seed_path=(number,),

@@ -21,6 +21,7 @@ from engine.training.distill import (
     ProgressiveDistillation,
 )
 from engine.training.gate import judge, rungs, smaller_reduction
+from engine.training.trainer import put_parameters
 from engine.training.trajectories import Trajectories
 from engine.tries import Try, train_try
 
@@ -93,7 +94,7 @@ def _made(
     run: RunContext, distillation: ProgressiveDistillation, plan: Try, trajectories: Trajectories
 ) -> DiffusionModel | None:
     """Train and judge one try, or recall what came of it; return the student if it passed."""
-    student, started = plan.teacher.student(plan.grid), monotonic()
+    student, started = distillation.student_of(plan.teacher, plan.grid), monotonic()
     verdict_name = f"{plan.record_name}-verdict"
     trained, judged = run.recall(plan.record_name), run.recall(verdict_name)
     if plan.attempt == 1 and trained is None:
@@ -108,9 +109,7 @@ def _made(
     # Not before the finished weights are kept: a kill in between would cost the whole try.
     run.hooks.memory.forget(f"{plan.record_name}-training")
     if trained.tensors:
-        student.network.load_weights(
-            [(key, mx.array(value)) for key, value in trained.tensors.items()]
-        )
+        put_parameters(student.network, {k: mx.array(v) for k, v in trained.tensors.items()})
     run.losses[plan.title] = [(step, loss) for step, loss in trained.facts["losses"]]
     run.step += plan.iterations
 

@@ -115,7 +115,7 @@ def train_try(
             seconds=monotonic() - started,
         )
     )
-    trained = {key: np.array(value) for key, value in tree_flatten(student.network.parameters())}
+    trained = {key: np.array(value) for key, value in tree_flatten(parameters_of(student.network))}
     return Record(trained, {"losses": losses})
 
 

@@ -6,7 +6,7 @@ parameter names.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,12 +57,12 @@ class Layer:
         """Return the parameters of a low-rank pair on this layer: A (rank, in), B (out, rank)."""
         return rank * (self.inputs * self.kernel**2 + self.outputs)
 
-    def is_target(self, targets: Sequence[str]) -> bool:
+    def is_target(self, targets: Iterable[str]) -> bool:
         """Return whether an adapter for `targets` (names of LORA_TARGETS) sits on this layer."""
         return is_lora_target(self.path, targets)
 
 
-def is_lora_target(path: str, targets: Sequence[str]) -> bool:
+def is_lora_target(path: str, targets: Iterable[str]) -> bool:
     """Return whether the layer at `path` is one of `targets` (names of LORA_TARGETS)."""
     return any(LORA_TARGETS[name].search(path) for name in targets)
 

@@ -18,6 +18,8 @@ from engine.diffusion.names import Solver
 from engine.diffusion.noise import NoiseSchedule, PredictionType, x0_and_eps
 from engine.diffusion.samplers import SAMPLERS, OnStep
 from engine.models.guidance import Condition, Guidance, conditional
+from engine.models.lora import adapted, fuse, has_adapters, shared_copy
+from engine.settings import LoraSettings
 
 # A condition is, for example, {"class_labels": (B,) int32}; empty where there is none.
 __all__ = ["Condition", "DiffusionModel"]
@@ -130,28 +132,41 @@ class DiffusionModel(nn.Module):
         )
 
     def student(
-        self, grid: Grid | None = None, prediction_type: PredictionType | None = None
+        self,
+        grid: Grid | None = None,
+        prediction_type: PredictionType | None = None,
+        *,
+        lora: LoraSettings | None = None,
+        seed: int = 0,
     ) -> "DiffusionModel":
-        """Return an independent copy to train on `grid`.
+        """Return a model to train on `grid`: order 1, nothing clipped, no guidance.
 
-        Float32 weights of its own, order 1, nothing clipped, no guidance: what a guided teacher
-        does in two evaluations, it learns to do in one. With another `prediction_type` it does
-        not start as its teacher.
+        What a guided teacher does in two evaluations, it learns to do in one. Its weights are
+        float32, and its own as soon as it is trained. With `lora`, or where this model is an
+        adapted student itself, they are this model's own arrays with adapters beside them, fresh
+        ones drawn from `seed` or a continuation of its own; nothing is copied. With another
+        `prediction_type` it does not start as its teacher.
 
         A student is defined for its own one-step map; clipping would break the target that it
         learns.
         """
-        network = copy.deepcopy(self.network)
-        plain = tree_map(_unquantised, network.leaf_modules(), is_leaf=nn.Module.is_module)
-        network.update_modules(plain)
-        network.update(tree_map(_owned_float32, network.parameters()))
-        network.unfreeze()
+        dtype = mx.float32
+        if has_adapters(self.network):
+            network, dtype = shared_copy(self.network), self.compute_dtype
+        elif lora is not None:
+            network, dtype = adapted(self.network, lora, seed=seed), self.compute_dtype
+        else:
+            network = copy.deepcopy(self.network)
+            plain = tree_map(_unquantised, network.leaf_modules(), is_leaf=nn.Module.is_module)
+            network.update_modules(plain)
+            network.update(tree_map(lambda p: p.astype(mx.float32), network.parameters()))
+            network.unfreeze()
         return self._like(
             network,
             grid or self.grid,
             solver="ddim",
             clip_range=None,
-            compute_dtype=mx.float32,
+            compute_dtype=dtype,
             guidance=None,
             prediction_type=prediction_type or self.prediction_type,
         )
@@ -159,15 +174,15 @@ class DiffusionModel(nn.Module):
     def frozen_as(self, dtype: mx.Dtype, bits: int | None = None) -> "DiffusionModel":
         """Return this model held in `dtype`, its linear layers quantised to `bits` if given.
 
-        For a frozen teacher.
+        For a frozen teacher; adapters become part of the weights.
 
         Only layers whose input width divides by the group of 32 are quantised; convolutions stay as
         they are.
         """
         if dtype == mx.float32 and bits is None:
             return self
-        network = copy.deepcopy(self.network)
-        network.update(tree_map(lambda p: p.astype(dtype), self.network.parameters()))
+        network = (fuse if has_adapters(self.network) else shared_copy)(self.network)
+        network.update(tree_map(lambda p: p.astype(dtype), network.parameters()))
         if bits is not None:
             nn.quantize(
                 network,
@@ -220,7 +235,3 @@ def _unquantised(module: nn.Module) -> nn.Module:
     plain = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in module)
     plain.update({"weight": weight} | ({"bias": module.bias} if "bias" in module else {}))
     return plain
-
-
-def _owned_float32(value: mx.array) -> mx.array:
-    return mx.array(value).astype(mx.float32)

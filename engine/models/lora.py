@@ -13,6 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from engine.errors import ConfigError
 from engine.settings import LoraSettings
@@ -32,6 +33,10 @@ class Factor(nn.Module):
 
 class LoraLayer(nn.Module):
     """What both kinds share: the base's own arrays, frozen, and the two factors beside them."""
+
+    weight: mx.array
+    bias: mx.array
+    scales: mx.array  # of a quantised base
 
     def __init__(self, base: nn.Module, rank: int, scale: float, key: mx.array) -> None:
         super().__init__()
@@ -184,16 +189,8 @@ def unfuse(network: nn.Module) -> nn.Module:
     return _without_adapters(network, lambda layer: layer.plain())
 
 
-def silence(network: nn.Module) -> None:
-    """Set every B to zero: the network is its base again until it is trained."""
-    for _, layer in adapters(network):
-        layer.lora_B.weight = mx.zeros_like(layer.lora_B.weight)
-
-
 def shared_copy(network: nn.Module) -> nn.Module:
     """Return another tree of modules over the same arrays: updating one leaves the other alone."""
-    from mlx.utils import tree_flatten
-
     # what deepcopy finds in its memo it does not copy
     memo = {id(value): value for _, value in tree_flatten(network) if isinstance(value, mx.array)}
     return copy.deepcopy(network, memo)

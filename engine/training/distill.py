@@ -26,8 +26,9 @@ from engine.config import even_ratio_steps
 from engine.diffusion.grid import Grid, spaced_grid
 from engine.errors import ConfigError, TrainingError
 from engine.models.diffusion import DiffusionModel
+from engine.models.lora import has_adapters
 from engine.records import DistillationStage, StepReport
-from engine.settings import HardwareSettings, TrainingSettings
+from engine.settings import HardwareSettings, LoraSettings, TrainingSettings
 from engine.training.conditions import Conditions, classes
 from engine.training.noise_sets import Purpose, generator, unit_noise
 from engine.training.states import (
@@ -137,6 +138,7 @@ class ProgressiveDistillation:
     images: np.ndarray | None = None
     image_conditions: Conditions | None = None
     conditions: Conditions | None = None
+    lora: LoraSettings = field(default_factory=LoraSettings)
     on_step: OnStep | None = None
     between_steps: Callable[[Callable[[], Any] | None], None] | None = None
     distillation_stages: list[DistillationStage] = field(default_factory=list)
@@ -175,12 +177,17 @@ class ProgressiveDistillation:
         self.distillation_stages = []
         for number, output_steps in enumerate(steps, start=1):
             grid = (grids or {}).get(output_steps) or uniform_subset(teacher, output_steps)
-            student = teacher.student(grid)
+            student = self.student_of(teacher, grid)
             self.distillation_stages.append(
                 DistillationStage(number, teacher.steps, output_steps, teacher, student, grid)
             )
             teacher = student
         return self.distillation_stages
+
+    def student_of(self, teacher: DiffusionModel, grid: Grid) -> DiffusionModel:
+        """Return an untrained student on `grid`: a copy, or the teacher's arrays with adapters."""
+        lora = self.lora if self.lora.enabled else None
+        return teacher.student(grid, lora=lora, seed=self.training.seed)
 
     def distill_stage(
         self,
@@ -205,8 +212,8 @@ class ProgressiveDistillation:
             raise ConfigError(
                 f"the student's grid is not a subset of its teacher's: {error}."
             ) from error
-        if config.start_from_teacher and _is_exact(teacher.network):
-            student.network.update(parameters_of(teacher.network))
+        if config.start_from_teacher:
+            _start_from(teacher.network, student.network)
         source = self._source(teacher, student, config)
         rate, kept = config.learning_rate or self.training.learning_rate, _kept(config)
         rate = kept.rate if kept else rate
@@ -350,6 +357,13 @@ def uniform_subset(teacher: DiffusionModel, steps: int) -> Grid:
 def _kept(config: StageConfig) -> TrainingProgress | None:
     """Return the stage's unfinished training as it was kept last."""
     return config.progress.recall() if config.progress else None
+
+
+def _start_from(teacher: nn.Module, student: nn.Module) -> None:
+    """Give a student what its teacher has learnt, where the teacher holds it exactly."""
+    is_adapted = has_adapters(student)
+    if is_adapted == has_adapters(teacher) and (is_adapted or _is_exact(teacher)):
+        student.update(parameters_of(teacher))
 
 
 def _is_exact(network: nn.Module) -> bool:

@@ -9,23 +9,26 @@ Knows batches, weights and a learning rate. Not where batches come from (`states
 import copy
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_map_with_path, tree_unflatten
 
 from engine.diffusion.noise import x0_and_eps
 from engine.models.diffusion import DiffusionModel
 from engine.models.guidance import conditional
+from engine.models.lora import shared_copy
 from engine.settings import TrainingSettings
 from engine.training.states import Batch, loss_weights
 
 
 class Trainer:
-    """Trains `student` in place; `averaged_weights()` are what a finished stage keeps.
+    """Trains `student` in place; the average of its weights is what a finished stage keeps.
 
+    Optimizer, average and snapshots cover what is trainable alone: an adapted student's adapters.
     The loss is the weighted squared error of the clean estimate, in float32 whatever the network
     computes in.
     """
@@ -45,8 +48,7 @@ class Trainer:
         self._compute_dtype = compute_dtype
         network, grid = student.network, student.grid
         self._network = network
-        self._average = copy.deepcopy(network)
-        self._average.update(tree_map(lambda p: mx.array(p), network.parameters()))
+        self._average: dict[str, Any] = {"weights": parameters_of(network)}
 
         warmup = min(settings.warmup_steps, iterations // 10)
         falling = optim.linear_schedule(learning_rate, 0.0, max(1, iterations - warmup))
@@ -68,7 +70,7 @@ class Trainer:
             mx.array(np.asarray(values, np.float32))
             for values in (grid.timesteps, grid.alphas[:-1], grid.sigmas[:-1], weights)
         ]
-        self.state = [network.state, self._optimizer.state, self._average.state]
+        self.state = [network.state, self._optimizer.state, self._average]
         mx.eval(self.state)
         self._step = self._built_step(is_compiled)
 
@@ -86,8 +88,8 @@ class Trainer:
         Weights, their average, the optimizer's moments and count.
         """
         trees = {
-            "network": self._network.parameters(),
-            "average": self._average.parameters(),
+            "network": self._network.trainable_parameters(),
+            "average": self._average["weights"],
             "optimizer": self._optimizer.state,
         }
         return {
@@ -106,8 +108,11 @@ class Trainer:
             name, _, rest = key.partition(".")
             if name in trees:
                 trees[name].append((rest, mx.array(value)))
-        self._network.load_weights(trees["network"])
-        self._average.load_weights(trees["average"])
+        put_parameters(self._network, dict(trees["network"]))
+        average = dict(trees["average"])
+        self._average["weights"] = tree_map_with_path(
+            lambda path, _: average[path], self._average["weights"]
+        )
         self._optimizer.state = tree_unflatten(trees["optimizer"])  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
@@ -118,14 +123,15 @@ class Trainer:
     def keep_average(self) -> None:
         """Put the moving average of the weights into the student; the last step of a stage."""
         if self.settings.ema_decay > 0:
-            self._network.update(tree_map(lambda p: mx.array(p), self._average.parameters()))
+            self._network.update(self._average["weights"])
             mx.eval(self._network.parameters())
 
     def averaged_student(self) -> DiffusionModel:
         """Return a model over the averaged weights as they stand, for a look during training."""
-        network = self._average if self.settings.ema_decay > 0 else self._network
         model = self.student.with_grid(self.student.grid)
-        model.network = network
+        if self.settings.ema_decay > 0:
+            model.network = shared_copy(self._network)
+            model.network.update(self._average["weights"])
         return model
 
     def _built_step(self, is_compiled: bool) -> Callable[..., tuple[mx.array, mx.array]]:
@@ -159,12 +165,10 @@ class Trainer:
                 # TensorFlow's EMA).
                 steps = optimizer.step.astype(mx.float32)
                 share = mx.minimum(decay, (1 + steps) / (10 + steps))
-                average.update(
-                    tree_map(
-                        lambda a, p: share * a + (1 - share) * p,
-                        average.parameters(),
-                        network.parameters(),
-                    )
+                average["weights"] = tree_map(
+                    lambda a, p: share * a + (1 - share) * p,
+                    average["weights"],
+                    network.trainable_parameters(),
                 )
             return loss, norm
 
@@ -176,5 +180,15 @@ class Trainer:
 
 
 def parameters_of(network: nn.Module) -> dict:
-    """Return a copy of a network's weights that later training does not touch."""
-    return tree_map(lambda p: mx.array(p), network.parameters())
+    """Return what is trainable of a network as it stands.
+
+    Later training puts other arrays in the network and leaves these alone. They are no copy: until
+    then both are the same bytes.
+    """
+    return copy.deepcopy(network.trainable_parameters())
+
+
+def put_parameters(network: nn.Module, found: Mapping[str, mx.array]) -> None:
+    """Put arrays, by path, in the place of all that is trainable; KeyError if one is not there."""
+    tree = network.trainable_parameters()
+    network.update(tree_map_with_path(lambda path, _: found[path], tree))
