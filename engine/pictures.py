@@ -1,13 +1,19 @@
-"""Sample sheets as PNG: rows of the same noise under different samplers."""
+"""Sample sheets as PNG: rows of the same noise under different samplers.
 
+How a sheet is laid out stands in the PNG itself, so that a viewer can take it apart.
+"""
+
+import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from engine.files import replacing
 from engine.training.quality import to_unit_range
 
+LAYOUT_KEY = "diffopt:sheet"
 _GAP = 1
 _SMALLEST_SIDE = 48  # tiny samples are enlarged, or nothing could be seen
 
@@ -32,6 +38,9 @@ def save_sheet(path: Path, rows: list[np.ndarray]) -> None:
             sheet[top : top + height, left : left + width] = picture
     image = Image.fromarray(sheet)
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    layout = {"rows": len(rows), "columns": columns, "height": height, "width": width}
+    facts = PngInfo()
+    facts.add_text(LAYOUT_KEY, json.dumps(layout | {"gap": _GAP, "scale": scale}))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", pnginfo=facts)
