@@ -3,7 +3,7 @@
 Commands from the journal, signals, checkpoints in time, a full disk. No MLX.
 
 The work calls `between_steps` after every optimiser step and evaluation batch. It returns at once,
-or holds still while paused, or raises one of the interruptions below, which the worker understands.
+or holds still while paused, or raises one of `engine.interruptions`, which the worker understands.
 """
 
 import errno
@@ -11,11 +11,19 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from engine.errors import Cancelled, DiffoptError
+from engine.errors import Cancelled
+from engine.interruptions import (
+    CancelStage,
+    FreeMemory,
+    Interruption,
+    RetryStage,
+    StopWork,
+)
 from engine.run import (
     Command,
     CommandKind,
@@ -49,30 +57,6 @@ _NEEDED_BYTES = 2 << 20
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Interruption(DiffoptError):
-    """The work is left for a reason that is no error; finished pieces are kept."""
-
-
-class StopWork(Interruption):
-    """Leave the run resumable and end the process."""
-
-
-class FreeMemory(Interruption):
-    """Leave the work, release what MLX holds, and wait for a resume."""
-
-    def __init__(self, command: Command) -> None:
-        super().__init__("paused, memory released")
-        self.command = command
-
-
-class CancelStage(Interruption):
-    """Give the current stage up and go on with the last accepted student."""
-
-
-class RetryStage(Interruption):
-    """Begin the current try again with other draws."""
-
-
 class Control:
     """Listens for one run. Lives on the thread that works.
 
@@ -84,7 +68,7 @@ class Control:
     ) -> None:
         self.run, self.journal = run, journal
         self.step = journal.last_step or 0
-        self._checkpoint_seconds = checkpoint_seconds
+        self.checkpoint_seconds = checkpoint_seconds
         self._last_save = time.monotonic()
         self._terminations = 0
         self._unanswered: Command | None = None  # obeyed, and to be answered with what comes of it
@@ -92,6 +76,11 @@ class Control:
         self.is_working = False  # the optimizer runs, and may be interrupted
         self.is_training = False
         self.stage: int | None = None  # at work
+        # What a pause lets go of while it lasts: the machine's sleep, a place in the queue.
+        self.while_held: Callable[[], AbstractContextManager[object]] = nullcontext
+        self._is_held = False
+        self._is_to_be_held = False  # a pause was asked for while the disk was full
+        self._at_work_on: str | None = None  # the command that is being obeyed
         # What the device holds; told about once a second, in a commit that is made anyway.
         self.measure_memory: Callable[[], Mapping[str, int]] | None = None
         self._measured_at = -math.inf
@@ -129,14 +118,30 @@ class Control:
         latest = self._memory() if isinstance(event, PhaseProgressed) else None
         self.with_room(lambda: self.journal.record(event, latest=latest))
 
-    def acknowledge(self, command: Command, outcome: str, *events: Event, detail: str = "") -> None:
+    def acknowledge(
+        self,
+        command: Command,
+        outcome: str,
+        *events: Event,
+        detail: str = "",
+        state: RunState | None = None,
+    ) -> None:
         """Answer a command and write what came of it, however long it takes until there is room."""
-        self.with_room(lambda: self.journal.acknowledge(command, outcome, *events, detail=detail))
+        before, self._at_work_on = self._at_work_on, command.id
+        try:
+            self.with_room(
+                lambda: self.journal.acknowledge(
+                    command, outcome, *events, detail=detail, state=state
+                )
+            )
+        finally:
+            self._at_work_on = before
 
     def refuse_the_rest(self, why: str) -> None:
-        """Answer whatever is still asked of a worker that is about to end."""
-        for command in self.journal.pending():
-            self.acknowledge(command, "refused", detail=why)
+        """Answer whatever is still asked of a worker that is about to end, if there is room."""
+        with suppress(JournalFull):
+            for command in self.journal.pending():
+                self.journal.acknowledge(command, "refused", detail=why)
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one step's metrics."""
@@ -172,15 +177,19 @@ class Control:
         self.is_training = save is not None
         if self._terminations:
             self._stop(save, "SIGTERM")
+        if self._is_to_be_held:
+            self.emit(Paused(step=self.step))
+            self.wait_for_resume(save)
         while (command := self._next_command()) is not None:
             self._obey(command, save)
-        if save is not None and time.monotonic() - self._last_save >= self._checkpoint_seconds:
+        if save is not None and time.monotonic() - self._last_save >= self.checkpoint_seconds:
             self._keep(save)
 
     def with_room(self, write: Callable[[], Result]) -> Result:
         """Return what `write` returns.
 
-        On a full disk say so, pause until there is room, and try again.
+        On a full disk say so, pause until there is room, and try again. Who cancels or stops the
+        run meanwhile is obeyed: raises Cancelled or StopWork.
         """
         try:
             return write()
@@ -191,10 +200,8 @@ class Control:
             # The reserve is given up, so that the journal has room for this.
             self.run.release_ballast()
             is_said = is_said or self._try_to_say(*self._about_full_disk(refusal))
-            time.sleep(wait)
+            self._wait_without_room(wait)
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
-            if self._terminations:
-                raise StopWork("SIGTERM while the disk was full")
             try:
                 self.run.allocate_ballast()
                 is_over = isinstance(refusal, JournalFull)
@@ -220,8 +227,10 @@ class Control:
 
     def _about_room(self, refusal: Exception, *, is_said: bool) -> tuple[Event, ...]:
         """Return what to say once there is room: all of it, if there was none to say it in."""
-        continued = Continued(step=self.step, reason="there is room again")
-        return (continued,) if is_said else (*self._about_full_disk(refusal), continued)
+        last: tuple[Event, ...] = (Continued(step=self.step, reason="there is room again"),)
+        if self._is_held:  # it had been paused by a person before the disk was full
+            last = (*last, Paused(step=self.step))
+        return last if is_said else (*self._about_full_disk(refusal), *last)
 
     def _try_to_say(self, *events: Event) -> bool:
         try:
@@ -230,6 +239,35 @@ class Control:
             return False
         return True
 
+    def _wait_without_room(self, seconds: float) -> None:
+        """Let time pass on a full disk; obey what needs no room, or next to none."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(_POLL_SECONDS, left))
+            if self._terminations:
+                raise StopWork("SIGTERM while the disk was full")
+            with suppress(JournalFull):  # asked again when the reserve, or more, is free
+                for command in self.journal.pending():
+                    if command.id != self._at_work_on:
+                        self._obey_without_room(command)
+
+    def _obey_without_room(self, command: Command) -> None:
+        kind, acknowledge = command.kind, partial(self.journal.acknowledge, command)
+        if kind == CommandKind.CANCEL_RUN:
+            acknowledge("done", RunCancelled(step=self.step, cancelled_by=command.issued_by))
+            raise Cancelled(command.issued_by)
+        if kind == CommandKind.STOP:
+            acknowledge("done", detail="the disk is full: the last checkpoint is an older one")
+            raise StopWork(f"stopped by {command.issued_by} while the disk was full")
+        if kind == CommandKind.PAUSE:
+            acknowledge("done", detail="the disk is full; it stays paused once there is room")
+            self._is_to_be_held = not self._is_held
+        elif kind == CommandKind.RESUME and self._is_to_be_held:
+            acknowledge("done", detail="it goes on by itself once there is room on the disk")
+            self._is_to_be_held = False
+        else:
+            acknowledge("refused", detail="the disk is full; ask again once there is room")
+
     # Commands
 
     def _next_command(self) -> Command | None:
@@ -237,6 +275,16 @@ class Control:
         return next(iter(self.journal.pending()), None)
 
     def _obey(self, command: Command, save: Save | None) -> None:
+        # a stop may be left half obeyed, for want of room; what else is begun is carried through
+        before, self._at_work_on = self._at_work_on, command.id
+        if command.kind == CommandKind.STOP:
+            self._at_work_on = None
+        try:
+            self._do(command, save)
+        finally:
+            self._at_work_on = before
+
+    def _do(self, command: Command, save: Save | None) -> None:
         kind, acknowledge = command.kind, self.acknowledge
         if command.stage not in (None, self.stage):
             at_work = "no stage is" if self.stage is None else f"stage {self.stage} is"
@@ -279,28 +327,43 @@ class Control:
 
     def wait_for_resume(self, save: Save | None = None) -> None:
         """Hold still until a resume; other commands are obeyed meanwhile."""
-        while True:
-            time.sleep(_POLL_SECONDS)
-            if self._terminations:
-                self._stop(save, "SIGTERM")
-            while (command := self._next_command()) is not None:
-                if command.kind == CommandKind.RESUME:
+        self._is_to_be_held, self._is_held = False, True
+        try:
+            with self.while_held():
+                while not self._is_resumed(save):
+                    time.sleep(_POLL_SECONDS)
+        finally:
+            self._is_held = False
+
+    def _is_resumed(self, save: Save | None) -> bool:
+        """Obey what was asked during a pause; return whether a resume was."""
+        if self._terminations:
+            self._stop(save, "SIGTERM")
+        while (command := self._next_command()) is not None:
+            if command.kind == CommandKind.RESUME:
+                if self.has_turn:
                     self.acknowledge(command, "done", Continued(step=self.step))
-                    if not self.has_turn:
-                        self.with_room(lambda: self.journal.set_state(RunState.QUEUED))
-                    return
-                if command.kind == CommandKind.PAUSE or (
-                    command.kind == CommandKind.PAUSE_AND_FREE and not self.is_working
-                ):
-                    self.acknowledge(command, "done", detail="it was paused already")
-                    continue
-                try:
-                    self._obey(command, save)
-                except (CancelStage, RetryStage):
-                    # written past `emit`, which would take it for what came of the command
-                    ended = Continued(step=self.step, reason=str(command.kind))
-                    self.with_room(partial(self.journal.emit, ended))
-                    raise
+                else:  # it goes on when its turn comes, and says so then
+                    self.acknowledge(
+                        command,
+                        "done",
+                        detail="it waits for its turn on this machine",
+                        state=RunState.QUEUED,
+                    )
+                return True
+            if command.kind == CommandKind.PAUSE or (
+                command.kind == CommandKind.PAUSE_AND_FREE and not self.is_working
+            ):
+                self.acknowledge(command, "done", detail="it was paused already")
+                continue
+            try:
+                self._obey(command, save)
+            except (CancelStage, RetryStage):
+                # written past `emit`, which would take it for what came of the command
+                ended = Continued(step=self.step, reason=str(command.kind))
+                self.with_room(partial(self.journal.emit, ended))
+                raise
+        return False
 
     def _keep(self, save: Save | None) -> CheckpointSaved | None:
         if save is None:

@@ -13,10 +13,10 @@ import mlx.nn as nn
 from engine import hardware
 from engine.config import DiffusionOptimizationConfig, config_from_dict
 from engine.context import RunContext
-from engine.control import CancelStage
 from engine.diffusion.grid import Grid
 from engine.errors import ConfigError
 from engine.hooks import Hooks
+from engine.interruptions import CancelStage
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel, load_model

@@ -43,6 +43,7 @@ def assemble_result(
             run.final.noise_set,
             batch_size=config.export.timing_batch_size,
             repeats=config.export.timing_repeats,
+            on_repeat=lambda done, total: run.hooks.between_steps(None),
         )
     metrics = _metrics(run, student, quality, cost)
     is_reached = (
@@ -219,10 +220,12 @@ def _write(
 ) -> None:
     folder = run.hooks.folder
     assert folder is not None
-    with run.phase("export"):
+    with run.phase("export", unit="files") as progress:
         if is_student:
+            progress(0, 3)  # whoever asked for something is heard between the files
             result["samples"] = "samples/comparison.png"
             save_comparison(run, student, result["samples"])
+            progress(1, 3)
             if run.config.export.enabled:
                 facts = {
                     "name": run.name,
@@ -239,5 +242,6 @@ def _write(
                 result["export"] = "export"
                 size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
                 run.hooks.emit(Exported(path="export", what="diffusers", size_bytes=size))
+        progress(2, 3)
         run.hooks.with_room(lambda: write_report(folder, result, run.losses))
         run.hooks.with_room(lambda: write_json(folder / "metrics.json", result))

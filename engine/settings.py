@@ -342,6 +342,6 @@ class RunSettings:
     keep_awake: bool = setting(True, "keep a Mac from sleeping while it trains (caffeinate)")
     on_finish: str | None = setting(
         None,
-        "shell command run at the end, with DIFFOPT_RUN, DIFFOPT_STATE, "
-        "DIFFOPT_SUMMARY... in its environment",
+        "shell command run in the run's folder once it is done, failed or cancelled; DIFFOPT_RUN, "
+        "_STATE, _SUMMARY, _EXIT_CODE, _STEPS, _SCORE and _LOWER_BOUND are in its environment",
     )

@@ -9,8 +9,8 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from engine.context import RunContext
-from engine.control import RetryStage
 from engine.diffusion.grid import Grid
+from engine.interruptions import RetryStage
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.pictures import save_sheet

@@ -13,17 +13,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import engine
 from engine.config import DiffusionOptimizationConfig, parse_config
-from engine.control import Control, FreeMemory, StopWork
+from engine.control import Control
 from engine.errors import Cancelled, DiffoptError
 from engine.hooks import Hooks
+from engine.interruptions import FreeMemory, StopWork
 from engine.memory import Memory
-from engine.run import Heartbeat, JournalWriter, RunFolder, TrainingQueue
+from engine.run import Heartbeat, JournalWriter, RunFolder, TrainingQueue, Turn
 from engine.run.events import (
+    Continued,
     Paused,
     RunFailed,
     RunFinished,
@@ -31,6 +34,7 @@ from engine.run.events import (
     RunStarted,
     RunStopped,
 )
+from engine.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +46,20 @@ _QUEUE_POLL_SECONDS = 0.5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Work on the run folder named by the first argument; return the exit code of the run."""
     (path,) = sys.argv[1:] if arguments is None else arguments
-    run = RunFolder.open(Path(path))
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    with run.own(), JournalWriter(run.journal_path) as journal:
-        journal.begin_engine()
-        with Heartbeat(journal):
-            return Worker(run, journal).work()
+    try:
+        run = RunFolder.open(Path(path))
+        with run.own(), JournalWriter(run.journal_path) as journal:
+            journal.begin_engine()
+            with Heartbeat(journal):
+                return Worker(run, journal).work()
+    except DiffoptError as error:  # it never had the run, or could not say in the journal
+        logger.error("%s", error)
+        return error.exit_code
 
 
 class Worker:
@@ -59,25 +67,20 @@ class Worker:
 
     def __init__(self, run: RunFolder, journal: JournalWriter) -> None:
         self.run, self.journal = run, journal
-        self.config: DiffusionOptimizationConfig = parse_config(
-            run.config_path.read_text(encoding="utf-8"), str(run.config_path)
-        )
-        self.control = Control(run, journal, checkpoint_seconds=self.config.run.checkpoint_seconds)
+        self.settings = RunSettings()
+        self.control = Control(run, journal, checkpoint_seconds=self.settings.checkpoint_seconds)
+        self._turn: Turn | None = None
+        self._awake = KeptAwake()
         self._started = time.monotonic()
 
     def work(self) -> int:
         """Take the turn, run to the end, and say in the journal how it ended."""
         self.control.listen_for_signals()
+        self.control.while_held = self._held
         state, summary, code = "failed", "", 1
+        result: dict[str, Any] = {}
         try:
-            with TrainingQueue().join(self.run.name) as turn:
-                while not turn.try_take():
-                    self.control.between_steps()
-                    time.sleep(_QUEUE_POLL_SECONDS)
-                self.control.has_turn = True
-                self._announce()
-                with _kept_awake(self.config.run.keep_awake):
-                    result = self._optimize()
+            result = self._worked()
             state, summary, code = "done", result["summary"], result["exit_code"]
             self.control.emit(
                 RunFinished(
@@ -91,7 +94,8 @@ class Worker:
             )
         except StopWork as stop:
             state, summary, code = "stopped", str(stop), EXIT_STOPPED
-            self.control.emit(RunStopped(step=self.control.step, reason=summary))
+            with suppress(StopWork):  # no room to say it, and told to leave all the same
+                self.control.emit(RunStopped(step=self.control.step, reason=summary))
         except Cancelled as cancelled:
             state, summary, code = "cancelled", f"cancelled by {cancelled}", EXIT_CANCELLED
         except (
@@ -109,30 +113,83 @@ class Worker:
             _forget_intermediate(Memory(self.run.checkpoints_path))
         self.control.refuse_the_rest(f"the run is {state}; its worker has ended")
         if state != "stopped":
-            self._tell_user(state, summary, code)
+            self._tell_user(state, summary, code, result.get("metrics", {}))
         return code
 
-    def _optimize(self) -> dict:
-        """Run the optimizer.
+    def _worked(self) -> dict[str, Any]:
+        """Read the settings and take turns on the machine until the run is done; return its result.
 
-        After a pause that freed the memory, run it again from what was kept.
+        One turn, and another after each pause that gave the machine free.
         """
+        config = parse_config(
+            self.run.config_path.read_text(encoding="utf-8"), str(self.run.config_path)
+        )
+        self.settings = config.run
+        self.control.checkpoint_seconds = config.run.checkpoint_seconds
+        freed = None
         while True:
-            self.control.is_working = True
-            try:
-                return self._optimized()
-            except FreeMemory as freed:
-                command = freed.command
-            finally:
-                self.control.is_working = self.control.is_training = False
-            # Out of the except block, or its traceback would keep every array alive.
-            _release_memory()
-            self.control.tell_memory()
+            with self._on_turn():
+                if freed is None:
+                    self._announce()
+                else:
+                    self.control.emit(
+                        Continued(step=self.control.step, reason="its turn has come again")
+                    )
+                try:
+                    self.control.is_working = True
+                    return self._optimized(config)
+                except FreeMemory as interruption:
+                    freed = interruption.command
+                finally:
+                    self.control.is_working = self.control.is_training = False
+                # Out of the except block, or its traceback would keep every array alive; within the
+                # turn, for the next run wants that memory.
+                _release_memory()
+                self.control.tell_memory()
             paused = Paused(step=self.control.step, is_memory_freed=True)
-            self.control.acknowledge(command, "done", paused)
+            self.control.acknowledge(freed, "done", paused, detail="the next run may have its turn")
             self.control.wait_for_resume()
 
-    def _optimized(self) -> dict:
+    @contextmanager
+    def _on_turn(self) -> Iterator[None]:
+        """Wait in the machine's queue, and hold the turn, awake, while the work goes on."""
+        with TrainingQueue().join(str(self.run.path)) as self._turn:
+            while not self._turn.try_take():
+                self.control.between_steps()
+                self._turn.join()  # a pause has left the queue
+                time.sleep(_QUEUE_POLL_SECONDS)
+            self.control.has_turn = True
+            try:
+                with self._kept_awake():
+                    yield
+            finally:
+                self.control.has_turn = False
+
+    @contextmanager
+    def _kept_awake(self) -> Iterator[None]:
+        if self.settings.keep_awake:
+            self._awake.begin()
+        try:
+            yield
+        finally:
+            self._awake.end()
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Let go, during a pause, of the Mac's sleep and of a place in the queue, not of the turn.
+
+        A paused run that keeps its memory keeps its turn as well, for two do not fit.
+        """
+        if self._turn is not None and not self.control.has_turn:
+            self._turn.release()
+        was_awake = self._awake.end()
+        try:
+            yield
+        finally:
+            if was_awake:
+                self._awake.begin()
+
+    def _optimized(self, config: DiffusionOptimizationConfig) -> dict[str, Any]:
         from engine import hardware  # these bring MLX in, once the run's turn has come
         from engine.optimizer import AdaptiveDiffusionOptimizer
 
@@ -148,7 +205,7 @@ class Worker:
             memory=Memory(self.run.checkpoints_path),
         )
         return AdaptiveDiffusionOptimizer(
-            self.config, hooks=hooks, name=self.run.name
+            config, hooks=hooks, name=self.run.name
         ).optimize_diffusion_model()
 
     def _announce(self) -> None:
@@ -174,9 +231,9 @@ class Worker:
             )
         )
 
-    def _tell_user(self, state: str, summary: str, code: int) -> None:
+    def _tell_user(self, state: str, summary: str, code: int, metrics: dict[str, Any]) -> None:
         """Run the user's `on_finish` command with the run's result in its environment."""
-        command = self.config.run.on_finish
+        command = self.settings.on_finish
         if not command:
             return
         environment = os.environ | {
@@ -184,9 +241,18 @@ class Worker:
             "DIFFOPT_STATE": state,
             "DIFFOPT_SUMMARY": summary,
             "DIFFOPT_EXIT_CODE": str(code),
+            "DIFFOPT_STEPS": str(metrics.get("optimized_steps", "")),
+            "DIFFOPT_SCORE": str(metrics.get("quality_score", "")),
+            "DIFFOPT_LOWER_BOUND": str(metrics.get("quality_lower_bound", "")),
         }
-        finished = subprocess.run(command, shell=True, env=environment, check=False)
-        logger.info("on_finish ended with %d", finished.returncode)
+        try:
+            finished = subprocess.run(
+                command, shell=True, env=environment, cwd=self.run.path, check=False
+            )
+        except OSError as error:  # the run has ended as it has, whatever becomes of this
+            logger.warning("on_finish could not be started: %s", error)
+        else:
+            logger.info("on_finish ended with %d", finished.returncode)
 
 
 def _release_memory() -> None:
@@ -222,21 +288,27 @@ def _tail(path: Path) -> str:
         return ""
 
 
-@contextmanager
-def _kept_awake(is_wanted: bool) -> Iterator[None]:
-    """Keep a Mac from sleeping while this process trains; does nothing elsewhere."""
-    if not is_wanted or sys.platform != "darwin" or shutil.which("caffeinate") is None:
-        yield
-        return
-    # -w ends it with us, should we be killed
-    process = subprocess.Popen(
-        ["caffeinate", "-i", "-s", "-w", str(os.getpid())], stdin=subprocess.DEVNULL
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+class KeptAwake:
+    """Keeps a Mac from sleeping between `begin` and `end`; does nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Hold sleep off."""
+        if self._process is None and sys.platform == "darwin" and shutil.which("caffeinate"):
+            # -w ends it with us, should we be killed
+            command = ["caffeinate", "-i", "-s", "-w", str(os.getpid())]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def end(self) -> bool:
+        """Let sleep come again; return whether it was held off."""
+        if self._process is None:
+            return False
+        self._process.terminate()
+        self._process.wait()
+        self._process = None
+        return True
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from engine.run.disk import DiskFull, ensure_room, free_bytes, write_atomically
 from engine.run.folder import RunFolder, RunStatus
 from engine.run.heartbeat import Heartbeat
 from engine.run.journal import JournalWriter
-from engine.run.lock import TrainingQueue, Turn
 from engine.run.metrics import MetricPoint
+from engine.run.queue import TrainingQueue, Turn
 from engine.run.reader import JournalReader, Poll, StoredEvent
 from engine.run.runs import find_run, list_runs, start_worker
 from engine.run.schema import JournalFull

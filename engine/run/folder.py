@@ -37,12 +37,14 @@ from engine.run.events import RunQueued
 from engine.run.journal import JournalWriter
 from engine.run.lock import FileLock, holder_of, is_locked
 from engine.run.mounts import Mount, network_file_system
+from engine.run.queue import TrainingQueue
 from engine.run.reader import JournalReader
 from engine.run.schema import create_journal
 from engine.run.state import RunFacts, RunState, derive_state
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _UNFINISHED = ".new-"
+_PULSE_MISSED_SECONDS = 3.0  # of a heartbeat a second: time to ask the system what is the matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,15 +258,36 @@ class RunFolder:
             is_engine_signed_on=engine is not None,
             is_holder_the_engine=is_engine,
             has_launch_died=self._has_launch_died(),
+            is_halted=(heartbeat_age or 0.0) > _PULSE_MISSED_SECONDS and _is_halted(holder.pid),
+            pid=holder.pid,
             heartbeat_age_seconds=heartbeat_age,
             progress_age_seconds=progress_age,
             patience_seconds=latest.get("patience_seconds"),
         )
         state, reason = derive_state(facts)
+        if state is RunState.QUEUED and is_held and not reason:
+            reason = self._whom_it_waits_for()
         step = progress[2] if progress else None
         return RunStatus(
             state, reason, holder.pid if is_held else None, step, progress_age, heartbeat_age
         )
+
+    def _whom_it_waits_for(self) -> str:
+        """Return who has the turn, and what is the matter with it; "" where nobody has."""
+        queue = TrainingQueue()
+        holder, me = queue.training(), str(self.path)
+        if holder is None or holder.what in (None, me):
+            return ""
+        waiting = [one.what for one in queue.waiting()]
+        between = waiting.index(me) if me in waiting else 0
+        more = f", and {between} more before it" if between else ""
+        other = type(self)(Path(holder.what))
+        try:
+            status = other.status()
+        except RunError:  # its folder was moved or deleted under it
+            return f"waits for {other.name}, process {holder.pid}{more}"
+        trouble = f": {status.reason}" if status.state is RunState.STUCK else ""
+        return f"waits for {other.name}, which is {status.state}{trouble}{more}"
 
     def _has_launch_died(self) -> bool:
         try:
@@ -278,6 +301,19 @@ def _known_state(word: str) -> RunState:
         return RunState(word)
     except ValueError:  # a newer engine's word for something that it is about
         return RunState.RUNNING
+
+
+def _is_halted(pid: int | None) -> bool:
+    """Return whether the process was stopped, as by SIGSTOP or a debugger."""
+    import psutil  # late: it is asked about the few runs whose pulse is missed
+
+    try:
+        return pid is not None and psutil.Process(pid).status() in (
+            psutil.STATUS_STOPPED,
+            psutil.STATUS_TRACING_STOP,
+        )
+    except psutil.Error:
+        return False
 
 
 def _make_folders(root: Path) -> list[Path]:

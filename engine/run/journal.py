@@ -185,11 +185,18 @@ class JournalWriter:
             ).fetchall()
         return [Command(*row) for row in rows]
 
-    def acknowledge(self, command: Command, outcome: str, *events: Event, detail: str = "") -> bool:
+    def acknowledge(
+        self,
+        command: Command,
+        outcome: str,
+        *events: Event,
+        detail: str = "",
+        state: RunState | None = None,
+    ) -> bool:
         """Answer a command, and write what came of it, in one commit.
 
         Returns False where it was answered before. `outcome` is "done", "refused" or "superseded";
-        `detail` is a line for a person.
+        `detail` is a line for a person, `state` one that no event says by itself.
         """
         answer = CommandAcknowledged(
             command_id=command.id,
@@ -209,6 +216,8 @@ class JournalWriter:
                 return False
             for event in events:
                 self._insert(event)
+            if state is not None:
+                self._put("state", state)
             self._connection.execute(
                 "update command set event = ? where id = ?", (self._insert(answer), command.id)
             )

@@ -1,7 +1,7 @@
-"""Locks that the kernel frees when their holder ends, however it ends, and the training queue.
+"""Locks that the kernel frees when their holder ends, however it ends.
 
 All are ``flock`` on small files. A lock belongs to an open file: a child made by fork alone would
-keep it held, one that goes on to exec, as all of ours do, does not.
+keep it held, one that goes on to exec, as all of ours do, does not. Used by folder.py and queue.py.
 """
 
 from __future__ import annotations
@@ -12,19 +12,14 @@ import os
 import socket
 import sys
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-from engine.errors import RunError
+from typing import Self
 
 _OWNING_TRIES = 40
 _OWNING_WAIT_SECONDS = 0.025
-_NOTE_BYTES = 1024
+_NOTE_BYTES = 8192  # a path has 4096 at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +64,9 @@ class FileLock:
         # padded to one length, so that writing over an old note needs no new room; on a disk too
         # full for even that, the lock is held all the same and its holder stays unnamed
         try:
-            os.pwrite(descriptor, json.dumps(note).encode().ljust(_NOTE_BYTES), 0)
+            os.pwrite(
+                descriptor, json.dumps(note, ensure_ascii=False).encode().ljust(_NOTE_BYTES), 0
+            )
         except OSError:
             os.ftruncate(descriptor, 0)
         return True
@@ -109,7 +106,7 @@ def is_locked(path: Path) -> bool:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -139,127 +136,3 @@ def state_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "diffopt"
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "diffopt"
-
-
-class TrainingQueue:
-    """One run of this user trains on a machine at a time.
-
-    The others wait in the order in which they came. Each waiting worker holds the lock on a ticket
-    of its own, numbered on entry, so that no clock decides the order and a killed one leaves the
-    queue by itself. The first ticket may take the training lock.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        """Use the machine's queue, or the one in `folder`.
-
-        Raises RunError where that folder cannot be made.
-        """
-        # a home on the network is shared by machines that each have a queue
-        self._folder = (folder or state_folder()) / f"training-{socket.gethostname()}"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"{self._folder} cannot be made ({error.strerror}). Set DIFFOPT_STATE_DIR "
-                "to a folder that you may write to."
-            ) from error
-        self._training_lock = self._folder / "lock"
-
-    def join(self, what: str) -> Turn:
-        """Stand at the queue's end.
-
-        `what` names the run. The turn is waited for, and held, by the object returned.
-        """
-        with self._door():
-            last = max((int(path.stem) for path in self._tickets()), default=0)
-            # a ticket comes into the queue already locked, or others would take it for a dead one's
-            unlisted = FileLock(self._folder / f"{uuid.uuid4().hex}.new")
-            unlisted.try_take(what)
-            listed = self._folder / f"{last + 1:012d}.ticket"
-            unlisted.path.rename(listed)
-            unlisted.path = listed
-        return Turn(self, unlisted, FileLock(self._training_lock), what)
-
-    def training(self) -> Holder | None:
-        """Return who trains now; None where nobody does."""
-        return holder_of(self._training_lock) if is_locked(self._training_lock) else None
-
-    def waiting(self) -> list[Holder]:
-        """Return who waits, in order, without those that were killed."""
-        return [holder_of(path) for path in self._tickets() if is_locked(path)]
-
-    def is_first(self, ticket: Path) -> bool:
-        """Return whether no living ticket stands before this one.
-
-        Tickets of the dead are cleared away.
-        """
-        for path in self._tickets():
-            if path == ticket:
-                return True
-            if is_locked(path):
-                return False
-            path.unlink(missing_ok=True)
-        return False
-
-    def _tickets(self) -> list[Path]:
-        return sorted(self._folder.glob("*.ticket"))
-
-    @contextmanager
-    def _door(self) -> Iterator[None]:
-        """Let one process in at a time, for the moment that numbering takes."""
-        descriptor = os.open(self._folder / "door", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-
-class Turn:
-    """A place in the training queue, then the training lock.
-
-    Leave it with `release`, or by ending the process.
-    """
-
-    def __init__(
-        self, queue: TrainingQueue, ticket: FileLock, training_lock: FileLock, what: str
-    ) -> None:
-        """Made by `TrainingQueue.join`."""
-        self._queue = queue
-        self._ticket = ticket
-        self._training_lock = training_lock
-        self._what = what
-
-    @property
-    def is_mine(self) -> bool:
-        """Whether this run may train."""
-        return self._training_lock.is_held
-
-    def try_take(self) -> bool:
-        """Take the turn if it has come. Ask twice a second while waiting."""
-        if self.is_mine:
-            return True
-        if not self._ticket.is_held or not self._queue.is_first(self._ticket.path):
-            return False
-        if not self._training_lock.try_take(self._what):
-            return False
-        self._leave_queue()
-        return True
-
-    def release(self) -> None:
-        """Leave the queue, or give the turn to the next."""
-        self._leave_queue()
-        self._training_lock.release()
-
-    def __enter__(self) -> Self:
-        """Return the turn."""
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        """Release the turn."""
-        self.release()
-
-    def _leave_queue(self) -> None:
-        if self._ticket.is_held:
-            self._ticket.path.unlink(missing_ok=True)
-            self._ticket.release()

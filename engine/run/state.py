@@ -48,6 +48,8 @@ class RunFacts:
         True  # False: another process has just taken the run up and has not written yet
     )
     has_launch_died: bool = False  # a worker was started, and ended before it took the run up
+    is_halted: bool = False  # the holder's process was stopped (SIGSTOP), so nothing can come of it
+    pid: int | None = None  # of the holder
     heartbeat_age_seconds: float | None = None
     progress_age_seconds: float | None = None
     patience_seconds: float | None = None
@@ -65,11 +67,18 @@ def derive_state(facts: RunFacts) -> tuple[RunState, str]:
         return _state_of_unowned(facts)
     if not facts.is_holder_the_engine:
         return RunState.QUEUED, "a worker has just taken it up"
+    if facts.is_halted:
+        return (
+            RunState.STUCK,
+            f"process {facts.pid} is halted: `kill -CONT {facts.pid}` lets it go on, "
+            f"`kill -KILL {facts.pid}` ends it",
+        )
     if facts.written in (RunState.RUNNING, RunState.STOPPING):
         if (facts.heartbeat_age_seconds or 0.0) > HEARTBEAT_STALE_SECONDS:
             return (
                 RunState.STUCK,
-                f"no heartbeat for {facts.heartbeat_age_seconds:.0f} s: the process is halted",
+                f"no heartbeat for {facts.heartbeat_age_seconds:.0f} s: process {facts.pid} hangs, "
+                f"`kill -KILL {facts.pid}` ends it",
             )
         patience = facts.patience_seconds or PATIENCE_SECONDS
         if (facts.progress_age_seconds or 0.0) > patience:

@@ -224,10 +224,12 @@ def measure_cost(
     *,
     batch_size: int,
     repeats: int,
+    on_repeat: OnProgress | None = None,
 ) -> Cost:
     """Return the cost of sampling one batch with each.
 
-    Warm, the median of `repeats` alternating measurements.
+    Warm, the median of `repeats` alternating measurements. `on_repeat` is called before each of
+    them, outside the clock.
     """
     count = min(batch_size, len(noise_set.noise))
     noise = mx.array(noise_set.noise[:count])
@@ -236,6 +238,8 @@ def measure_cost(
     peaks = {"original": 0, "optimized": 0}
     for repeat in range(repeats + 1):  # the first is the warm-up
         for name, model in (("original", original), ("optimized", optimized)):
+            if on_repeat is not None:
+                on_repeat(repeat, repeats + 1)
             hardware.clear_cache()
             hardware.reset_peak_memory()
             started = perf_counter()

@@ -7,13 +7,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from engine import control as control_module
-from engine.control import CancelStage, Control, FreeMemory, RetryStage, StopWork
+from engine.control import Control
 from engine.errors import Cancelled
+from engine.interruptions import CancelStage, FreeMemory, RetryStage, StopWork
 from engine.run import (
     Command,
     CommandKind,
@@ -436,6 +438,103 @@ def test_an_end_that_had_no_room_is_the_last_word(
     refuse = failing(1, JournalFull("no room"))
     control.with_room(lambda: (refuse(), journal.emit(end)))
     assert written_state(run) == "done"
+
+
+def test_a_cancel_is_obeyed_while_the_disk_is_full(
+    control: Control, run: RunFolder, journal: JournalWriter, ask: Ask
+) -> None:
+    thread = send_later(run, "cancel-run")
+    with pytest.raises(Cancelled):
+        control.with_room(failing(10**9, DiskFull("no room")))
+    thread.join()
+    assert list(answers(run).values()) == ["done"]
+    assert written_state(run) == "cancelled"
+
+
+def test_a_stop_is_obeyed_while_the_disk_is_full(control: Control, run: RunFolder) -> None:
+    thread = send_later(run, "stop")
+    with pytest.raises(StopWork, match="while the disk was full"):
+        control.with_room(failing(10**9, DiskFull("no room")))
+    thread.join()
+    assert list(answers(run).values()) == ["done"]
+
+
+def test_what_needs_room_is_refused_until_there_is_some(
+    control: Control, run: RunFolder, ask: Ask
+) -> None:
+    kinds = ("checkpoint", "pause-and-free", "cancel-stage", "retry-stage", "resume")
+    commands = [ask(kind) for kind in kinds]
+    assert control.with_room(failing(2, DiskFull("no room"))) == "written"
+    assert [answers(run)[one] for one in commands] == ["refused"] * 5
+    assert written_state(run) == "running"
+
+
+def test_a_pause_asked_for_on_a_full_disk_outlasts_it(
+    control: Control, run: RunFolder, ask: Ask, save: Saves
+) -> None:
+    pause = ask("pause")
+    control.with_room(failing(2, DiskFull("no room")))
+    assert answers(run)[pause] == "done"
+    thread = send_later(run, "resume")
+    control.between_steps(save)
+    thread.join()
+    told = [type(event) for event in events(run) if isinstance(event, Paused | Continued)]
+    assert told == [Paused, Continued, Paused, Continued]
+    control.between_steps(save)  # it does not hold a second time
+
+
+def test_a_pause_taken_back_on_a_full_disk_holds_nobody(
+    control: Control, run: RunFolder, ask: Ask, save: Saves
+) -> None:
+    ask("pause")
+    ask("resume")
+    control.with_room(failing(2, DiskFull("no room")))
+    assert list(answers(run).values()) == ["done", "done"]
+    control.between_steps(save)
+    assert written_state(run) == "running"
+
+
+def test_a_disk_that_fills_during_a_pause_does_not_end_it(
+    control: Control, run: RunFolder, ask: Ask
+) -> None:
+    fail = failing(2, DiskFull("no room"))
+    states: list[str] = []
+
+    def keep() -> CheckpointSaved:
+        fail()
+        return CheckpointSaved(path="checkpoints/x", step=3, size_bytes=1)
+
+    ask("pause")
+    ask("checkpoint")
+    thread = soon(lambda: (time.sleep(0.3), states.append(written_state(run)), ask_resume()))
+
+    def ask_resume() -> None:
+        with CommandQueue(run.journal_path) as queue:
+            queue.send(Command.new(CommandKind.RESUME, client="a test"))
+
+    control.between_steps(keep)
+    thread.join()
+    assert states == ["paused"]
+    assert list(answers(run).values()) == ["done"] * 3
+    assert written_state(run) == "running"
+
+
+def test_a_pause_lets_go_of_what_it_is_told_to_let_go_of(
+    control: Control, run: RunFolder, ask: Ask
+) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def held() -> Iterator[None]:
+        told.append("let go")
+        yield
+        told.append("taken again")
+
+    control.while_held = held
+    ask("pause")
+    ask("resume")
+    control.between_steps()
+    assert told == ["let go", "taken again"]
 
 
 def test_another_error_of_the_system_is_no_full_disk(control: Control) -> None:

@@ -20,8 +20,8 @@ import mlx.core as mx
 import pytest
 
 from engine.config import DiffusionOptimizationConfig, parse_config
-from engine.control import RetryStage
 from engine.hooks import Hooks
+from engine.interruptions import RetryStage
 from engine.memory import Memory
 from engine.models.checkpoint import save_network
 from engine.models.unet import UNet2DConfig, UNet2DModel
@@ -219,6 +219,7 @@ def test_a_run_broken_off_anywhere_ends_as_if_it_never_was(
         "step 10",
         "StageAccepted 2",
         "Evaluated original, run again",
+        "within export",
         "Exported",
     ]
     for place in places:

@@ -115,7 +115,16 @@ def test_components_for_another_set_are_fitted_on_all_of_this_one(evaluator: Eva
 def test_a_cost_is_measured_for_both_and_says_how(teacher: DiffusionModel) -> None:
     noise_set = NoiseSet.final(64, teacher.sample_shape, classes(teacher.class_count))
     student = teacher.student(spaced_grid(teacher.schedule, "trailing", 2))
-    cost = measure_cost(teacher, student, noise_set, batch_size=16, repeats=5)
+    looks: list[tuple[int, int]] = []
+    cost = measure_cost(
+        teacher,
+        student,
+        noise_set,
+        batch_size=16,
+        repeats=5,
+        on_repeat=lambda *at: looks.append(at),
+    )
+    assert looks == [(repeat, 6) for repeat in range(6) for _ in range(2)]
     assert (cost.batch_size, cost.repeats) == (16, 5)
     assert cost.original_seconds > 0
     assert cost.optimized_seconds > 0
