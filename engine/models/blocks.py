@@ -19,6 +19,7 @@ from engine.models.layers import (
     downsample_mean,
     upsample_nearest,
 )
+from engine.models.recompute import Recomputing
 
 # called with x, and with the context where there is one; None in a level without attention
 Attentions = list[nn.Module] | None
@@ -114,7 +115,7 @@ def make_resnet(
     )
 
 
-class DownBlock(nn.Module):
+class DownBlock(Recomputing):
     """Residual blocks, each followed by an attention if there are any, then halve."""
 
     def __init__(self, config: ResnetSettings, plan: BlockPlan, attentions: Attentions) -> None:
@@ -138,8 +139,8 @@ class DownBlock(nn.Module):
         """Return the output and everything that the way up will read."""
         states = []
         for index, resnet in enumerate(self.resnets):
-            x = resnet(x, time)
-            x = _attend(self.attentions, index, x, context)
+            x = self._run(resnet, x, time)
+            x = _attend(self, index, x, context)
             states.append(x)
         if self.downsamplers is not None:
             layer = self.downsamplers[0]
@@ -148,7 +149,7 @@ class DownBlock(nn.Module):
         return x, states
 
 
-class MidBlock(nn.Module):
+class MidBlock(Recomputing):
     """A residual block, then an attention if there is one and a residual block, `layers` times."""
 
     def __init__(
@@ -171,13 +172,13 @@ class MidBlock(nn.Module):
         self, x: mx.array, time: mx.array | None, context: mx.array | None = None
     ) -> mx.array:
         """Return an array of the shape of x."""
-        x = self.resnets[0](x, time)
+        x = self._run(self.resnets[0], x, time)
         for index, resnet in enumerate(self.resnets[1:]):
-            x = resnet(_attend(self.attentions, index, x, context), time)
+            x = self._run(resnet, _attend(self, index, x, context), time)
         return x
 
 
-class UpBlock(nn.Module):
+class UpBlock(Recomputing):
     """Residual blocks, each followed by an attention if there are any, then double.
 
     Every residual block also reads one state of the way down.
@@ -213,8 +214,8 @@ class UpBlock(nn.Module):
         It is as large as the next of the `states`, where an odd length was halved.
         """
         for index, resnet in enumerate(self.resnets):
-            x = resnet(mx.concatenate([x, states.pop()], axis=-1), time)
-            x = _attend(self.attentions, index, x, context)
+            x = self._run(resnet, mx.concatenate([x, states.pop()], axis=-1), time)
+            x = _attend(self, index, x, context)
         if self.upsamplers is None:
             return x
         layer = self.upsamplers[0]
@@ -224,8 +225,12 @@ class UpBlock(nn.Module):
         return layer(x, (H, W))
 
 
-def _attend(attentions: Attentions, index: int, x: mx.array, context: mx.array | None) -> mx.array:
-    if attentions is None:
+def _attend(
+    block: DownBlock | MidBlock | UpBlock, index: int, x: mx.array, context: mx.array | None
+) -> mx.array:
+    if block.attentions is None:
         return x
-    attention = attentions[index]
-    return attention(x) if context is None else attention(x, context)
+    attention = block.attentions[index]
+    if context is not None:  # a transformer, which looks after its own blocks
+        return attention(x, context)
+    return block._run(attention, x)

@@ -7,12 +7,13 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from engine.models.layers import attend, group_norm
+from engine.models.recompute import Recomputing
 
 _NORM_EPS = 1e-6  # of the GroupNorm, whatever the network's norm_eps says
 _LAYER_NORM_EPS = 1e-5
 
 
-class Transformer2D(nn.Module):
+class Transformer2D(Recomputing):
     """Normalise, project, attend `depth` times, project back, and add: diffusers' Transformer2D."""
 
     def __init__(
@@ -44,7 +45,7 @@ class Transformer2D(nn.Module):
         tokens = self.proj_in(h.reshape(B, H * W, C) if self._is_linear else h)
         tokens = tokens.reshape(B, H * W, -1)  # (B, HW, inner)
         for block in self.transformer_blocks:
-            tokens = block(tokens, context)
+            tokens = self._run(block, tokens, context)
         h = self.proj_out(tokens if self._is_linear else tokens.reshape(B, H, W, -1))
         return x + h.reshape(B, H, W, C)
 
