@@ -306,6 +306,19 @@ class HardwareSettings:
         "bits of the frozen teacher's linear weights while it teaches; null does not quantise",
         unit="bits",
     )
+    micro_batch_size: int | None = setting(
+        None,
+        "samples whose gradient is taken at one time, of the batch's; null lets diffopt choose by "
+        "the memory there is",
+        unit="samples",
+        ge=1,
+        le=65_536,
+    )
+    recompute_activations: bool | None = setting(
+        None,
+        "compute activations again for the gradient instead of keeping them: about half the memory "
+        "for a third more time; null lets diffopt choose by the memory there is",
+    )
     evaluation_batch_size: int = setting(
         125, "samples in one evaluation batch", unit="samples", ge=1, le=65_536
     )

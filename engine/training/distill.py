@@ -265,6 +265,8 @@ class ProgressiveDistillation:
             learning_rate=rate,
             compute_dtype=getattr(mx, self.hardware.compute_dtype),
             is_compiled=self.hardware.compile,
+            micro_batch_size=self.hardware.micro_batch_size,
+            is_recomputed=bool(self.hardware.recompute_activations),
             snapshot=kept.tensors if kept else None,
         )
         first = kept.step + 1 if kept else 1

@@ -21,6 +21,7 @@ from engine.diffusion.noise import x0_and_eps
 from engine.models.diffusion import DiffusionModel
 from engine.models.guidance import conditional
 from engine.models.lora import shared_copy
+from engine.models.recompute import recomputed_activations
 from engine.settings import TrainingSettings
 from engine.training.states import Batch, loss_weights
 
@@ -42,10 +43,13 @@ class Trainer:
         learning_rate: float,
         compute_dtype: mx.Dtype = mx.float32,
         is_compiled: bool = True,
+        micro_batch_size: int | None = None,
+        is_recomputed: bool = False,
         snapshot: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.student, self.settings, self.iterations = student, settings, iterations
-        self._compute_dtype = compute_dtype
+        self._compute_dtype, self._is_recomputed = compute_dtype, is_recomputed
+        self._micro_batch_size = micro_batch_size
         network, grid = student.network, student.grid
         self._network = network
         self._average: dict[str, Any] = {"weights": parameters_of(network)}
@@ -72,14 +76,33 @@ class Trainer:
         ]
         self.state = [network.state, self._optimizer.state, self._average]
         mx.eval(self.state)
-        self._step = self._built_step(is_compiled)
+        self._step, self._add, self._apply = self._built_steps(is_compiled)
 
     def step(self, batch: Batch) -> tuple[mx.array, mx.array]:
-        """Take one optimiser step; return (loss, gradient norm before clipping), evaluated."""
-        loss, norm = self._step(
-            batch.z, batch.target, batch.point, conditional(batch.condition), *self._tables
-        )
-        mx.eval(self.state, loss, norm)
+        """Take one optimiser step; return (loss, gradient norm before clipping), evaluated.
+
+        With `micro_batch_size` the batch's gradient is summed over parts of that many samples, of
+        which one part's activations are held at a time.
+        """
+        condition, size = conditional(batch.condition), len(batch.z)
+        part = self._micro_batch_size or size
+        if part >= size:
+            loss, norm = self._step(batch.z, batch.target, batch.point, condition, *self._tables)
+            mx.eval(self.state, loss, norm)
+            return loss, norm
+
+        zeros = tree_map(mx.zeros_like, self._network.trainable_parameters())
+        sums = mx.array(0.0), zeros
+        for start in range(0, size, part):
+            chosen = slice(start, start + part)
+            z, target, point = batch.z[chosen], batch.target[chosen], batch.point[chosen]
+            some = {key: value[chosen] for key, value in condition.items()}
+            share = mx.array(len(z) / size)
+            sums = self._add(*sums, share, z, target, point, some, *self._tables)
+            mx.eval(self.state, sums)  # or the activations of all parts would live at once
+        loss, gradients = sums
+        norm = self._apply(gradients)
+        mx.eval(self.state, norm)
         return loss, norm
 
     def snapshot(self) -> dict[str, np.ndarray]:
@@ -134,7 +157,11 @@ class Trainer:
             model.network.update(self._average["weights"])
         return model
 
-    def _built_step(self, is_compiled: bool) -> Callable[..., tuple[mx.array, mx.array]]:
+    def _built_steps(self, is_compiled: bool) -> tuple[Callable[..., Any], ...]:
+        """Return a whole step, the sum of one part's gradient to others, and what is done with it.
+
+        The first is the other two in one function, so that nothing is kept between them.
+        """
         network, optimizer, average = self._network, self._optimizer, self._average
         decay, clip, dtype = (
             self.settings.ema_decay,
@@ -150,14 +177,18 @@ class Trainer:
             alpha, sigma, weight = (
                 table[point].reshape(-1, 1, 1, 1) for table in (alpha, sigma, weight)
             )
-            prediction = network(z.astype(dtype), t[point], condition).astype(mx.float32)
+            with recomputed_activations(network, self._is_recomputed):
+                prediction = network(z.astype(dtype), t[point], condition).astype(mx.float32)
             x0, _ = x0_and_eps(prediction, z, alpha, sigma, kind)
             return (weight * (x0 - target) ** 2).mean()
 
-        def step(*arguments: mx.array) -> tuple[mx.array, mx.array]:
+        def gradients_of(*arguments: mx.array) -> tuple[mx.array, Any]:
             master = network.trainable_parameters()
             loss, gradients = mx.value_and_grad(loss_of)(master, *arguments)
             network.update(master)  # the forward left its own, perhaps narrower, weights there
+            return loss, gradients
+
+        def apply(gradients: Any) -> mx.array:
             gradients, norm = optim.clip_grad_norm(gradients, clip)
             optimizer.update(network, gradients)
             if decay > 0:
@@ -170,13 +201,23 @@ class Trainer:
                     average["weights"],
                     network.trainable_parameters(),
                 )
-            return loss, norm
+            return norm
 
-        return (
-            partial(mx.compile, inputs=self.state, outputs=self.state)(step)
-            if is_compiled
-            else step
-        )
+        def step(*arguments: mx.array) -> tuple[mx.array, mx.array]:
+            loss, gradients = gradients_of(*arguments)
+            return loss, apply(gradients)
+
+        def add(
+            loss_sum: mx.array, gradient_sum: Any, share: mx.array, *arguments: mx.array
+        ) -> tuple[mx.array, Any]:
+            loss, gradients = gradients_of(*arguments)
+            summed = tree_map(lambda total, part: total + share * part, gradient_sum, gradients)
+            return loss_sum + share * loss, summed
+
+        if not is_compiled:
+            return step, add, apply
+        compiled = partial(mx.compile, inputs=self.state, outputs=self.state)
+        return compiled(step), compiled(add), compiled(apply)
 
 
 def parameters_of(network: nn.Module) -> dict:

@@ -39,7 +39,9 @@ def trainer_of(make_model: Callable[..., DiffusionModel]) -> Callable[..., Train
         **changes: object,
     ) -> Trainer:
         arguments = {
-            key: changes.pop(key) for key in ("compute_dtype", "snapshot") if key in changes
+            key: changes.pop(key)
+            for key in ("compute_dtype", "snapshot", "micro_batch_size", "is_recomputed")
+            if key in changes
         }
         settings = TrainingSettings(**({"warmup_steps": 0} | changes))  # pyright: ignore[reportArgumentType]
         student = student or make_model(steps=3).student()
@@ -80,8 +82,9 @@ def test_the_loss_is_the_weighted_error_of_the_clean_estimate(
     assert float(norm) > 0
 
 
+@pytest.mark.parametrize("how", [{}, {"micro_batch_size": 4, "is_recomputed": True}])
 def test_a_compiled_step_is_the_eager_step(
-    batch: Batch, make_model: Callable[..., DiffusionModel]
+    how: dict, batch: Batch, make_model: Callable[..., DiffusionModel]
 ) -> None:
     if not hardware.can_compile():
         pytest.skip("MLX cannot compile here")
@@ -96,6 +99,7 @@ def test_a_compiled_step_is_the_eager_step(
                 iterations=100,
                 learning_rate=1e-3,
                 is_compiled=is_compiled,
+                **how,
             )
             losses = [trainer.step(batch)[0].item() for _ in range(3)]
             ends.append((losses, weights_of(student)))
@@ -106,6 +110,51 @@ def test_a_compiled_step_is_the_eager_step(
     # Adam divides by the size of a gradient: where that is rounding, so is the direction
     close = [np.abs(compiled[key] - eager[key]) < 1e-6 for key in eager]
     assert np.mean(np.concatenate([part.ravel() for part in close])) > 0.98
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("part", [1, 4, 5, 12, 100])
+def test_a_gradient_summed_over_parts_is_that_of_the_batch(
+    part: int, batch: Batch, trainer_of: Callable[..., Trainer]
+) -> None:
+    whole, parted = trainer_of(ema_decay=0.5), trainer_of(ema_decay=0.5, micro_batch_size=part)
+    for _ in range(2):
+        loss, norm = whole.step(batch)
+        parted_loss, parted_norm = parted.step(batch)
+        assert parted_loss.item() == pytest.approx(loss.item(), rel=1e-5)
+        assert parted_norm.item() == pytest.approx(norm.item(), rel=1e-4)
+    wanted, found = whole.snapshot(), parted.snapshot()
+    assert wanted.keys() == found.keys()
+    for key in (name for name in wanted if ".v." in name or name.endswith(".v")):
+        np.testing.assert_allclose(found[key], wanted[key], rtol=1e-3, atol=1e-9)
+
+
+def test_parts_need_less_memory_and_recomputing_less_again(
+    make_model: Callable[..., DiffusionModel], unit_normal: Callable[..., np.ndarray]
+) -> None:
+    count = 48
+    large = Batch(
+        mx.array(unit_normal(count, 4, 4, 1)),
+        mx.array(unit_normal(count, 4, 4, 1, seed=1)),
+        mx.array(np.arange(count, dtype=np.int32) % 3),
+        {"class_labels": mx.array(np.arange(count, dtype=np.int32) % 3)},
+    )
+
+    def peak_of(**how: int) -> int:
+        student = make_model(steps=3).student()
+        trainer = Trainer(
+            student, TrainingSettings(), iterations=10, learning_rate=1e-3, is_compiled=False, **how
+        )
+        trainer.step(large)
+        mx.clear_cache()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        trainer.step(large)
+        return mx.get_peak_memory() - before
+
+    whole, parted = peak_of(), peak_of(micro_batch_size=8)
+    assert parted < 0.5 * whole
+    assert peak_of(is_recomputed=True) < 0.9 * whole
 
 
 @pytest.mark.usefixtures("eager")
