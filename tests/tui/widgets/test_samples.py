@@ -51,6 +51,7 @@ def on_screen(options: Options, monkeypatch: pytest.MonkeyPatch) -> Callable[...
                 pane = SamplesPane()
                 await body.mount(pane)
                 pane.focus()
+                await pilot.pause()
                 await story(pane, pilot)
 
         asyncio.run(on_stage())
