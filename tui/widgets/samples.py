@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -168,7 +169,8 @@ class SamplesPane(Pane):
         if self.path is None:
             self.set_lines(_EMPTY)
             return
-        self.run_worker(self._draw(self.path, size.width, size.height), exclusive=True)
+        draw = partial(self._draw, self.path, size.width, size.height)
+        self.run_worker(draw, exclusive=True)
 
     async def _draw(self, path: Path, width: int, height: int) -> None:
         names, rows = self._names()
