@@ -129,10 +129,11 @@ def test_a_gradient_summed_over_parts_is_that_of_the_batch(
         np.testing.assert_allclose(found[key], wanted[key], rtol=1e-3, atol=1e-9)
 
 
-def test_parts_need_less_memory_and_recomputing_less_again(
+@pytest.mark.usefixtures("eager")
+def test_parts_need_less_memory_than_the_whole(
     make_model: Callable[..., DiffusionModel], unit_normal: Callable[..., np.ndarray]
 ) -> None:
-    count = 48
+    count = 240
     large = Batch(
         mx.array(unit_normal(count, 4, 4, 1)),
         mx.array(unit_normal(count, 4, 4, 1, seed=1)),
@@ -140,10 +141,14 @@ def test_parts_need_less_memory_and_recomputing_less_again(
         {"class_labels": mx.array(np.arange(count, dtype=np.int32) % 3)},
     )
 
-    def peak_of(**how: int) -> int:
-        student = make_model(steps=3).student()
+    def peak_of(part: int) -> int:
         trainer = Trainer(
-            student, TrainingSettings(), iterations=10, learning_rate=1e-3, is_compiled=False, **how
+            make_model(steps=3).student(),
+            TrainingSettings(),
+            iterations=10,
+            learning_rate=1e-3,
+            is_compiled=False,
+            micro_batch_size=part,
         )
         trainer.step(large)
         mx.clear_cache()
@@ -152,9 +157,8 @@ def test_parts_need_less_memory_and_recomputing_less_again(
         trainer.step(large)
         return mx.get_peak_memory() - before
 
-    whole, parted = peak_of(), peak_of(micro_batch_size=8)
-    assert parted < 0.5 * whole
-    assert peak_of(is_recomputed=True) < 0.9 * whole
+    whole, parted = peak_of(count), peak_of(24)
+    assert parted < 0.3 * whole
 
 
 @pytest.mark.usefixtures("eager")
