@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +90,21 @@ class JournalReader:
         events = tuple(_stored(row) for row in rows[:limit])
         return Poll(events, events[-1].id if events else after, len(rows) > limit, latest)
 
-    def facts(self, after: int = 0, limit: int = -1) -> list[StoredEvent]:
+    def facts(
+        self, after: int = 0, limit: int = -1, kinds: Collection[str] | None = None
+    ) -> list[StoredEvent]:
         """Return the events past id `after` without log lines and progress.
 
-        What a run's tree is made of.
+        What a run's tree is made of. Those of `kinds` alone where they are named.
         """
         # the partial index is named because SQLite would rather walk the whole table by id
         where = "kind not in ('LogLine', 'PhaseProgressed')"
+        arguments: tuple[Any, ...] = (after, limit)
+        if kinds is not None:
+            where += f" and kind in ({','.join('?' * len(kinds))})"
+            arguments = (*kinds, after, limit)
         query = f"{_EVENT} indexed by event_fact where {where} and id > ? order by id limit ?"
-        return [_stored(row) for row in self._rows(query, (after, limit))]
+        return [_stored(row) for row in self._rows(query, arguments)]
 
     def log_lines(self, count: int = 50, before: int | None = None) -> list[StoredEvent]:
         """Return the last `count` log lines, oldest first.

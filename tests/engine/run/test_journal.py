@@ -113,6 +113,9 @@ def test_any_sequence_of_operations_reads_back_in_order(run: RunFolder, seed: in
     assert [stored.event for stored in reader.facts()] == [
         event for event in events if not isinstance(event, LogLine | PhaseProgressed)
     ]
+    assert [stored.event for stored in reader.facts(kinds=("Paused", "Continued"))] == [
+        event for event in events if isinstance(event, Paused | Continued)
+    ]
     lines = [event for event in events if isinstance(event, LogLine)]
     assert [stored.event for stored in reader.log_lines(5)] == lines[-5:]
     assert reader.latest().get("note") == latest.get("note")

@@ -1,0 +1,286 @@
+"""The rows of the runs table, read from the runs' journals. No Textual.
+
+A row is read again only when its journal or a marker changed, and one refresh reads no longer than
+a moment: what is not read yet is listed by name alone and comes with the next. A run that is over
+costs a few events; one that is not is folded whole, as on Live, so that both screens say the same.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from engine.errors import DiffoptError
+from engine.run import JournalReader, RunFolder, RunState, StoredEvent, shelf
+from engine.run.events import (
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunPlanned,
+    RunQueued,
+    RunStarted,
+    StageAccepted,
+    StageStarted,
+)
+from tui.fold import fold, with_progress
+from tui.pace import progress_of, seconds_left
+from tui.state import RunView
+from tui.telling import headline
+
+BUDGET_SECONDS = 0.03  # for reading journals in one refresh
+UNREADABLE = "unreadable"
+_OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
+_BRIEF = (
+    RunQueued, RunStarted, RunPlanned, StageStarted, StageAccepted, RunFinished, RunFailed,
+    RunCancelled,
+)  # fmt: skip
+_BRIEF_KINDS = tuple(kind.__name__ for kind in _BRIEF)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the table shows it."""
+
+    path: Path
+    state: str = ""  # a RunState, "unreadable", "" while it was not read
+    stage: str = ""
+    progress: float | None = None  # of the run's time, in [0, 1]
+    score: float | None = None  # of the best student that passed
+    lower_bound: float | None = None
+    threshold: float | None = None
+    original_steps: int | None = None
+    steps: int | None = None  # of that student
+    target_steps: int | None = None
+    created: float = 0.0  # seconds since the epoch
+    ended: float | None = None
+    eta_seconds: float | None = None
+    reason: str = ""
+    label: str = ""
+    device: str = ""
+    is_archived: bool = False
+    is_live: bool = False  # a worker holds it
+    view: RunView | None = field(default=None, compare=False)  # of one that is not over
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its journal could be read."""
+        return self.state not in ("", UNREADABLE)
+
+    def age(self, now: float) -> float | None:
+        """Return how long ago the run was made."""
+        return max(0.0, now - self.created) if self.created else None
+
+
+_Mark = tuple[Any, ...]
+
+
+class Listing:
+    """The runs of a runs folder; `refresh` now and then, and take `rows`."""
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """List the runs below `root`; nothing is read yet."""
+        self.root = root
+        self.problem: str | None = None  # why the folder cannot be read
+        self._clock = clock
+        self._rows: dict[Path, RunRow] = {}
+        self._marks: dict[Path, _Mark] = {}
+        self._views: dict[Path, RunView] = {}
+
+    def refresh(self, budget_seconds: float = BUDGET_SECONDS) -> bool:
+        """Read what changed; returns whether all is read, False where time was up.
+
+        At least one run is read in each call.
+        """
+        deadline = self._clock() + budget_seconds
+        found = self._found()
+        for path in [path for path in self._rows if path not in found]:
+            for known in (self._rows, self._marks, self._views):
+                known.pop(path, None)
+        for path, created in found.items():
+            if path not in self._rows:
+                self._rows[path] = RunRow(path, created=created)
+        for path in sorted(found, key=self._urgency):
+            mark = _mark_of(path)
+            row = self._rows[path]
+            if mark == self._marks.get(path) and row.state in (*_OVER, UNREADABLE):
+                continue
+            self._rows[path] = self._read(path, mark, row)
+            self._marks[path] = mark
+            if self._clock() >= deadline and self.is_pending:
+                return False
+        return True
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether some run was never read."""
+        return any(not row.state for row in self._rows.values())
+
+    def rows(self) -> list[RunRow]:
+        """Return the rows, newest first."""
+        return sorted(self._rows.values(), key=lambda row: (row.created, row.name), reverse=True)
+
+    def row(self, path: Path) -> RunRow | None:
+        """Return a run's row; None where there is none."""
+        return self._rows.get(path)
+
+    def _urgency(self, path: Path) -> tuple[bool, float]:
+        """Return what is to be read first: what was never read, the newest of it first."""
+        row = self._rows[path]
+        return bool(row.state), -row.created
+
+    def _found(self) -> dict[Path, float]:
+        """Return the run folders there are, with about when each was made."""
+        self.problem = None
+        found: dict[Path, float] = {}
+        try:
+            with os.scandir(self.root) as entries:
+                names = [entry.name for entry in entries if not entry.name.startswith(".")]
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            self.problem = f"{self.root} cannot be read ({error.strerror})."
+            return {}
+        root = self.root.absolute()
+        for name in names:
+            path = root / name
+            if path in self._rows:
+                if (path / "journal.sqlite").exists():
+                    found[path] = self._rows[path].created
+                continue
+            try:
+                (path / "journal.sqlite").stat()
+                found[path] = (path / "config.yaml").stat().st_mtime
+            except FileNotFoundError:
+                if (path / "journal.sqlite").is_file():
+                    found[path] = 0.0
+            except OSError:
+                continue
+        return found
+
+    def _read(self, path: Path, mark: _Mark, known: RunRow) -> RunRow:
+        run = RunFolder(path)
+        is_same = mark == self._marks.get(path)
+        try:
+            if is_same and known.is_readable and known.view is not None:
+                return self._stated(run, known, known.view, None)
+            with JournalReader(run.journal_path) as reader, reader.snapshot():
+                latest = reader.latest()
+                status = run.status(latest)
+                if status.state in _OVER:
+                    self._views.pop(path, None)
+                    row = _brief(path, known.created, reader.facts(kinds=_BRIEF_KINDS))
+                    return replace(row, state=str(status.state), is_archived=shelf.is_archived(run))
+                view = self._views.get(path, RunView())
+                view = fold(view, reader.facts(after=view.last_id))
+                view = with_progress(view, latest.get("phase"), _time_of(latest, view))
+            self._views[path] = view
+            return self._stated(run, known, view, latest)
+        except (DiffoptError, OSError) as error:
+            if not path.exists():  # thrown away between looking and reading
+                return known
+            return RunRow(path, UNREADABLE, created=known.created, reason=str(error))
+
+    def _stated(
+        self, run: RunFolder, known: RunRow, view: RunView, latest: dict[str, Any] | None
+    ) -> RunRow:
+        status = run.status(latest)
+        accepted = [stage for stage in view.stages if stage.state == "accepted"]
+        best = accepted[-1] if accepted else None
+        passed = best.current if best is not None else None
+        is_working = status.state in (RunState.RUNNING, RunState.STOPPING, RunState.PAUSED)
+        return RunRow(
+            run.path,
+            str(status.state),
+            stage=headline(view),
+            progress=progress_of(view),
+            score=passed.score if passed else None,
+            lower_bound=passed.lower_bound if passed else None,
+            threshold=view.threshold,
+            original_steps=view.original_steps,
+            steps=best.output_steps if best else None,
+            target_steps=view.target_steps,
+            created=view.queued or known.created,
+            ended=view.ended,
+            eta_seconds=seconds_left(view) if is_working and status.pid is not None else None,
+            reason=status.reason,
+            label=view.label,
+            device=view.device,
+            is_archived=shelf.is_archived(run) and status.pid is None,
+            is_live=status.pid is not None,
+            view=view,
+        )
+
+
+def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
+    """Return the row of a run that is over, from its milestones."""
+    row = RunRow(path, created=created)
+    outputs: dict[int, int] = {}
+    count = 0
+    for stored in events:
+        match stored.event:
+            case RunQueued() as event:
+                row = replace(row, created=stored.time, label=event.label)
+            case RunStarted() as event:
+                row = replace(row, device=event.device)
+            case RunPlanned() as event:
+                count = len(event.stages)
+                row = replace(
+                    row,
+                    threshold=event.threshold,
+                    original_steps=event.original_steps,
+                    target_steps=event.target_steps,
+                )
+            case StageStarted() as event:
+                outputs[event.stage] = event.output_steps
+                count = max(count, event.stage)
+                words = f"stage {event.stage}/{count} · {event.input_steps} → {event.output_steps}"
+                row = replace(row, stage=words, progress=(event.stage - 1) / count)
+            case StageAccepted() as event:
+                steps = outputs.get(event.stage)
+                row = replace(row, score=event.score, lower_bound=event.lower_bound, steps=steps)
+            case RunFinished() as event:
+                row = replace(
+                    row,
+                    score=event.score,
+                    lower_bound=event.lower_bound,
+                    steps=event.optimized_steps,
+                    reason=event.result,
+                    stage="",
+                    progress=1.0,
+                    ended=stored.time,
+                )
+            case RunFailed() as event:
+                row = replace(row, reason=event.message, ended=stored.time)
+            case RunCancelled() as event:
+                row = replace(row, reason=f"by {event.cancelled_by}", ended=stored.time)
+            case _:
+                pass
+    return row
+
+
+def _time_of(latest: dict[str, Any], view: RunView) -> float:
+    try:
+        return float(latest["progress"][1])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return view.last_time or 0.0
+
+
+def _mark_of(path: Path) -> _Mark:
+    """Return what tells that a run's row may have changed, without opening anything."""
+    marks: list[Any] = []
+    for name in ("journal.sqlite", "journal.sqlite-wal"):
+        try:
+            facts = (path / name).stat()
+            marks += [facts.st_mtime_ns, facts.st_size]
+        except OSError:
+            marks += [0, 0]
+    return (*marks, (path / "archived.json").exists())
