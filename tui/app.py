@@ -14,13 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
 from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, steering
 from tui.dialogs import Dialog, Question
+from tui.display.frames import LeanFrames
 from tui.keys import bindings_for
 from tui.messages import CommandSent, RunOpened
 from tui.notices import Notices, end_signal
@@ -58,7 +59,7 @@ def _compare() -> Screen[Any]:
     return CompareScreen()
 
 
-class DiffoptApp(App[None], inherit_bindings=False):
+class DiffoptApp(LeanFrames, inherit_bindings=False):
     """The dashboard."""
 
     TITLE = "diffopt"
@@ -81,7 +82,7 @@ class DiffoptApp(App[None], inherit_bindings=False):
         if self._target.run is not None or self._target.recipe is not None:
             first = "live"
         self.DEFAULT_MODE = first  # pyright: ignore[reportAttributeAccessIssue]
-        super().__init__()
+        super().__init__(is_lean=options.is_cell_diff)
         self.options = options
         self.preferences = Preferences.load()
         self.current_run: RunFolder | None = self._target.run
@@ -240,6 +241,10 @@ class DiffoptApp(App[None], inherit_bindings=False):
     def action_copy_or_hint(self) -> None:
         """Say how to leave: nothing was selected to be copied."""
         self.tell("q detaches: training goes on. Q stops it and quits.", kind="hint")
+
+    def action_redraw(self) -> None:
+        """Draw everything again: another program wrote on the terminal."""
+        self.draw_afresh()
 
     def action_suspend(self) -> None:
         """Give the terminal back to the shell."""

@@ -57,6 +57,8 @@ KEYS: tuple[Key, ...] = (
         "close what is open, or go back; never quits", is_shown=False),
     Key("app.copy", "ctrl+c", "copy_or_hint", "Copy", APP, _ALL,
         "copies what is selected, else says how to leave", is_shown=False),
+    Key("app.redraw", "ctrl+l", "redraw", "Redraw", APP, _ALL,
+        "draw all again, after another program wrote on the terminal", is_shown=False),
     Key("app.suspend", "ctrl+z", "suspend", "Suspend", APP, _ALL,
         "back to the shell, fg returns (on Config it is undo)", is_shown=False),
     Key("app.detach", "q,ctrl+q", "detach", "Detach", APP, _ALL,
