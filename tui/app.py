@@ -14,9 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.widgets import Input, TextArea
 
 from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, steering
@@ -215,6 +217,12 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
     async def ask(self, question: Question) -> str | None:
         """Return the choice the user makes; from within a worker (`self.run_worker`) only."""
         return await self.push_screen_wait(Dialog(question))
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Keep the cursors of text boxes still: a blink is bytes, twice a second."""
+        box = event.widget
+        if isinstance(box, Input | TextArea) and box.cursor_blink:
+            box.cursor_blink = False
 
     # Keys of every screen
 
