@@ -21,7 +21,14 @@ from engine.run.codec import decode_event
 from engine.run.commands import Command, CommandRecord
 from engine.run.events import Event
 from engine.run.metrics import MetricPoint, read_points
-from engine.run.schema import FORMAT_VERSION, ROLLUP_STEPS, explained, newer_notice, open_to_read
+from engine.run.schema import (
+    BUSY_TIMEOUT_MS,
+    FORMAT_VERSION,
+    ROLLUP_STEPS,
+    explained,
+    newer_notice,
+    open_to_read,
+)
 
 _EVENT = "select id, t, kind, stage, body from event"
 _COMMAND = "select id, kind, stage, issued_at, issued_by, outcome, event from command"
@@ -54,10 +61,13 @@ class Poll:
 class JournalReader:
     """Reads a journal while it is written. Not for sharing between threads at one time."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the journal; raises RunError where it is missing, damaged or no journal."""
+    def __init__(self, path: Path, *, patience_seconds: float = BUSY_TIMEOUT_MS / 1000) -> None:
+        """Open the journal; raises RunError where it is missing, damaged or no journal.
+
+        A call waits `patience_seconds` for another program that has locked the file.
+        """
         self.path = path
-        self._connection, self.version = open_to_read(path)
+        self._connection, self.version = open_to_read(path, patience_seconds=patience_seconds)
 
     @property
     def is_newer(self) -> bool:

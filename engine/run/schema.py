@@ -81,9 +81,11 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_to_read(path: Path) -> tuple[sqlite3.Connection, int]:
+def open_to_read(
+    path: Path, *, patience_seconds: float = BUSY_TIMEOUT_MS / 1000
+) -> tuple[sqlite3.Connection, int]:
     """Return a connection that cannot write, and the journal's version, which may be newer."""
-    connection = _connect(path, "mode=ro")
+    connection = _connect(path, "mode=ro", patience_seconds)
     try:
         try:
             return connection, _format_version(connection, path)
@@ -137,7 +139,9 @@ class _CannotShareError(RunError):
     """The WAL's shared index cannot be made beside the journal."""
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(
+    path: Path, mode: str, patience_seconds: float = BUSY_TIMEOUT_MS / 1000
+) -> sqlite3.Connection:
     if not path.is_file():
         raise RunError(f"{path} does not exist. Is {path.parent} a run folder?")
     if path.stat().st_size == 0:
@@ -152,7 +156,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
             uri,
             uri=True,
             isolation_level=None,
-            timeout=BUSY_TIMEOUT_MS / 1000,
+            timeout=patience_seconds,
             check_same_thread=False,
         )
 
@@ -191,10 +195,7 @@ def explanation_of(path: Path, error: sqlite3.Error) -> DiffoptError:
             "Nothing was lost. Make room on that disk, or raise the quota."
         )
     if primary == sqlite3.SQLITE_BUSY:
-        return RunError(
-            f"{path} has been locked by another program for {BUSY_TIMEOUT_MS // 1000} s. "
-            "Close that program."
-        )
+        return RunError(f"{path} is locked by another program. Close that program.")
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
         return _CannotShareError(
             f"{path} cannot be opened ({error}). Check the permissions of {path.parent}."

@@ -114,7 +114,7 @@ def test_durations_below_a_day_fit_into_six_cells(seconds: float) -> None:
 def test_a_bar_has_its_width_and_is_full_only_at_the_end(fraction: float, width: int) -> None:
     drawn = bar(fraction, width)
     assert len(drawn) == width
-    assert (words.EMPTY not in drawn) == (width == 0 or fraction >= 1)
+    assert (words.EMPTY not in drawn) == (width == 0 or 1 <= fraction < math.inf)
 
 
 def test_every_state_has_a_glyph_of_one_cell_an_ascii_twin_and_a_word() -> None:
