@@ -45,8 +45,8 @@ class Pane(ScrollView, can_focus=True):
     ) -> None:
         """Make a pane with its first lines."""
         super().__init__(id=id, classes=classes)
-        self.border_title = title
-        self.border_subtitle = subtitle
+        self._titles: tuple[Line, Line] = ("", "")
+        self.set_title(title, subtitle)
         self._lines: list[Content] = []
         self._keys: list[tuple[str, tuple[Span, ...]]] = []
         self._cursor = 0
@@ -78,12 +78,14 @@ class Pane(ScrollView, can_focus=True):
         lines[row] = line
         self.set_lines(lines)
 
-    def set_title(self, title: str, subtitle: str | None = None) -> None:
-        """Change the title, where it differs."""
-        if str(self.border_title) != title:
-            self.border_title = title
-        if subtitle is not None and str(self.border_subtitle) != subtitle:
-            self.border_subtitle = subtitle
+    def set_title(self, title: Line, subtitle: Line | None = None) -> None:
+        """Change the title, where it differs. Brackets in a string are no markup."""
+        wanted = (title, self._titles[1] if subtitle is None else subtitle)
+        if wanted[0] != self._titles[0]:
+            self.border_title = Content(wanted[0]) if isinstance(wanted[0], str) else wanted[0]
+        if wanted[1] != self._titles[1]:
+            self.border_subtitle = Content(wanted[1]) if isinstance(wanted[1], str) else wanted[1]
+        self._titles = wanted
 
     @property
     def cursor(self) -> int:

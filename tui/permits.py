@@ -1,0 +1,69 @@
+"""What may be done to a run now, and why not: greys keys out and says the reason. Pure."""
+
+from __future__ import annotations
+
+from tui.follow import Snapshot
+
+RUN_ACTIONS = (
+    "pause",
+    "pause_and_free",
+    "resume",
+    "checkpoint",
+    "cancel_stage",
+    "cancel_run",
+    "retry",
+)
+_OVER = ("done", "cancelled")
+_WITHOUT_ENGINE = ("lost", "failed")
+
+
+def why_not(action: str, snapshot: Snapshot | None) -> str | None:
+    """Return why an action cannot be done now; None where it can."""
+    if snapshot is None:
+        return "No run is shown. 1 lists the runs."
+    if action not in RUN_ACTIONS:
+        return None
+    state = snapshot.state
+    has_engine = snapshot.status is not None and snapshot.status.pid is not None
+    name = snapshot.run.name
+    if snapshot.notice:
+        return "A newer diffopt wrote this run: it can only be watched. Update diffopt."
+    if state in _OVER:
+        return f"{name} is {state}; there is nothing left to do. d starts another like it."
+    if action == "resume":
+        return _why_not_resume(state, has_engine=has_engine, name=name)
+    if action == "pause" and state == "paused":
+        return None  # it goes on, or is taken up again
+    if state in _WITHOUT_ENGINE or (state == "paused" and not has_engine):
+        return f"{name} is {_state_words(state)}, no engine works on it. r takes it up again."
+    if state == "stopping":
+        return f"{name} is stopping after a checkpoint."
+    if action in ("checkpoint", "cancel_stage", "retry") and not _is_training(snapshot):
+        return "No stage is being trained now."
+    return None
+
+
+def is_taking_up(snapshot: Snapshot) -> bool:
+    """Return whether going on needs a new worker: there is none to ask."""
+    has_engine = snapshot.status is not None and snapshot.status.pid is not None
+    return not has_engine and snapshot.state in ("paused", "lost", "failed", "queued")
+
+
+def _why_not_resume(state: str, *, has_engine: bool, name: str) -> str | None:
+    if state in ("paused", "lost", "failed") or (state == "queued" and not has_engine):
+        return None
+    return f"{name} is {_state_words(state)}; there is nothing to resume."
+
+
+def _state_words(state: str) -> str:
+    return "stopped" if state == "paused" else state
+
+
+def _is_training(snapshot: Snapshot) -> bool:
+    stage = snapshot.view.current_stage
+    one = stage.current if stage is not None else None
+    if one is None or one.train is None:
+        return False
+    if snapshot.state == "paused":  # what was let go of is begun again when it goes on
+        return one.train.state == "running"
+    return one.train.state == "running" and one.state == "running"
