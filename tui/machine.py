@@ -47,13 +47,19 @@ class Machine:
     hint: str = ""  # what would tell more
 
 
+_looked: list[bool] = []
+
+
 def look(folder: Path, gpu: Gpu | None = None, hint: str = "") -> Machine:
     """Return the machine as it is now; `folder` is on the disk whose room matters."""
     import psutil
 
     machine = Machine(gpu=gpu, hint=hint)
     with contextlib.suppress(OSError, RuntimeError):
-        machine = replace(machine, cpu=psutil.cpu_percent(None) / 100)
+        share = psutil.cpu_percent(None) / 100  # since the last call, so the first tells nothing
+        if _looked:
+            machine = replace(machine, cpu=share)
+        _looked[:] = [True]
     with contextlib.suppress(OSError, RuntimeError):
         memory = psutil.virtual_memory()
         machine = replace(

@@ -97,13 +97,19 @@ def span_of(points: Sequence[MetricPoint]) -> int:
 
 
 def columns_of(points: Sequence[MetricPoint], count: int) -> list[float | None]:
-    """Return each column's value, None where there is none; the first point is at the left."""
+    """Return each column's value, None past the newest; the first point is at the left.
+
+    A metric that is told every so many steps holds until it is told again.
+    """
     columns: list[float | None] = [None] * count
-    span = span_of(points)
+    span, at, last = span_of(points), 0, None
     for point in points:
         column = (point.first - points[0].first) // span
-        if 0 <= column < count:
-            columns[column] = point.mean
+        if not at <= column < count:
+            continue
+        columns[at:column] = [last] * (column - at)
+        columns[column] = last = point.mean
+        at = column + 1
     return columns
 
 

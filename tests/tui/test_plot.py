@@ -74,9 +74,9 @@ def test_a_growing_run_changes_only_its_newest_bar() -> None:
     assert longer == "▁▄▇▃    "
 
 
-def test_spans_without_rows_are_gaps() -> None:
-    points = points_of([1.0, 1.0, 1.0])
-    assert columns_of([points[0], points[2]], 4) == [1.0, None, 1.0, None]
+def test_a_value_holds_until_the_next_is_told() -> None:
+    points = points_of([1.0, 5.0, 3.0])
+    assert columns_of([points[0], points[2]], 4) == [1.0, 1.0, 3.0, None]
 
 
 def test_what_is_not_finite_is_marked() -> None:

@@ -63,7 +63,10 @@ def hardware_lines(machine: Machine | None, snapshot: Snapshot, width: int) -> l
     used, total = machine.memory_used_bytes, machine.memory_total_bytes
     share = used / total if used is not None and total else None
     lines.append(_bar_line("MEM", share, _of(used, total), room, []))
-    lines.append(_pair("MLX", mlx_words(snapshot)))
+    mlx = mlx_words(snapshot)
+    lines.append(_pair("MLX", "  ".join(mlx[:2]) if mlx else "n/a"))
+    if mlx[2:]:
+        lines.append(_pair("", "  ".join(mlx[2:])))
     if machine.swap_used_bytes:
         lines.append(_pair("SWAP", words.bytes_(machine.swap_used_bytes, is_binary=True)))
     lines.append(_pair("DISK", f"{words.bytes_(machine.disk_free_bytes)} free"))
@@ -86,22 +89,22 @@ def short_lines(machine: Machine | None, snapshot: Snapshot) -> list[Line]:
         first.append(f"GPU {words.percent(gpu.busy).strip()} {_watts(gpu.power_watts)}".strip())
     first.append(f"CPU {words.percent(machine.cpu).strip()}")
     first.append(f"MEM {_of(machine.memory_used_bytes, machine.memory_total_bytes)}")
-    second = f"MLX {mlx_words(snapshot)}"
+    second = f"MLX {'  '.join(mlx_words(snapshot)[:2]) or 'n/a'}"
     return [
         Content.styled("  ".join(first), "$text-muted"),
         Content.styled(second, "$text-muted"),
     ]
 
 
-def mlx_words(snapshot: Snapshot) -> str:
-    """Return what MLX holds; n/a where the worker does not tell."""
+def mlx_words(snapshot: Snapshot) -> list[str]:
+    """Return what MLX holds: now, at most, kept for reuse; [] where the worker does not tell."""
     memory = snapshot.memory
     parts = []
     for key, word in (("active_bytes", ""), ("peak_bytes", "peak "), ("cache_bytes", "cache ")):
         value = memory.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
             parts.append(word + words.bytes_(value, is_binary=True))
-    return "  ".join(parts) if parts else "n/a"
+    return parts
 
 
 def engine_lines(snapshot: Snapshot) -> list[Line]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len, chop_cells, set_cell_size
 from textual import events
 from textual.content import Content
 
@@ -189,8 +189,11 @@ class Log(Pane):
 
     def _broken(self, line: Line) -> Iterable[_Row]:
         room = self._width - _HEAD
-        if not self._is_wrapped or cell_len(line.text) <= room:
+        if cell_len(line.text) <= room:
             yield _Row(line, line.text, True)
+            return
+        if not self._is_wrapped:
+            yield _Row(line, set_cell_size(line.text, room - 1) + "…", True)
             return
         for number, piece in enumerate(chop_cells(line.text, max(8, room))):
             yield _Row(line, piece, number == 0)

@@ -46,6 +46,7 @@ class Pane(ScrollView, can_focus=True):
         """Make a pane with its first lines."""
         super().__init__(id=id, classes=classes)
         self._titles: tuple[Line, Line] = ("", "")
+        self._heading: Line | None = None
         self.set_title(title, subtitle)
         self._lines: list[Content] = []
         self._keys: list[tuple[str, tuple[Span, ...]]] = []
@@ -81,11 +82,22 @@ class Pane(ScrollView, can_focus=True):
     def set_title(self, title: Line, subtitle: Line | None = None) -> None:
         """Change the title, where it differs. Brackets in a string are no markup."""
         wanted = (title, self._titles[1] if subtitle is None else subtitle)
-        if wanted[0] != self._titles[0]:
-            self.border_title = Content(wanted[0]) if isinstance(wanted[0], str) else wanted[0]
+        if wanted[0] != self._titles[0] and self._heading is None:
+            self.border_title = _content(wanted[0])
         if wanted[1] != self._titles[1]:
-            self.border_subtitle = Content(wanted[1]) if isinstance(wanted[1], str) else wanted[1]
+            self.border_subtitle = _content(wanted[1])
         self._titles = wanted
+
+    @property
+    def heading(self) -> Line | None:
+        """What stands in the title's place: the tabs, where panes share one place."""
+        return self._heading
+
+    @heading.setter
+    def heading(self, heading: Line | None) -> None:
+        if heading != self._heading:
+            self._heading = heading
+            self.border_title = _content(self._titles[0] if heading is None else heading)
 
     @property
     def cursor(self) -> int:
@@ -200,6 +212,10 @@ class Pane(ScrollView, can_focus=True):
         y = row - self.scroll_offset.y
         if 0 <= y < self.size.height:
             self.refresh(Region(0, y, self.size.width, 1))
+
+
+def _content(line: Line) -> Content:
+    return Content(line) if isinstance(line, str) else line
 
 
 def _parsed(style: str | Style) -> Style:

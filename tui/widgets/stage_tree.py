@@ -125,16 +125,18 @@ def _drawn(line: TreeLine, width: int) -> Line:
         )
     colour = COLOURS.get(line.state, "")
     is_quiet = line.state in ("waiting", "skipped", "queued")
-    fold = ("▾ " if line.is_open else "▸ ") if line.has_children and line.key != "run" else ""
+    indent = line.indent
+    if line.has_children and indent:
+        indent = indent[:-1] + ("▾" if line.is_open else "▸")
     figure = line.figure
     room = width - cell_len(line.indent) - 2 - cell_len(figure) - (1 if figure else 0)
     label = line.label
-    if cell_len(fold + label) > room:
-        label = set_cell_size(label, max(0, room - cell_len(fold) - 1)) + "…"
-    text = set_cell_size(fold + label, max(0, room))
+    if cell_len(label) > room:
+        label = set_cell_size(label, max(0, room - 1)) + "…"
+    text = set_cell_size(label, max(0, room))
     style = "bold" if line.key == "run" else "$text-muted" if is_quiet else "$foreground"
     return Content.assemble(
-        (line.indent, "$text-disabled"),
+        (indent, "$text-disabled"),
         (words.glyph(line.state), f"bold {colour}"),
         " ",
         (text, style),
