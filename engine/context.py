@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 import mlx.core as mx
@@ -29,7 +30,12 @@ from engine.training.conditions import ConditionSets, classes
 from engine.training.evaluate import Evaluator, sample_teacher
 from engine.training.noise_sets import NoiseSet, Purpose, unit_noise
 from engine.training.quality import Components
-from engine.training.trajectories import Trajectories, record_trajectories
+from engine.training.trajectories import (
+    Trajectories,
+    refuse_infinite,
+    sampling_digest,
+    trajectory_chunks,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -142,25 +148,31 @@ class RunContext:
 
         It runs as the hardware section says a teacher is run.
         """
-        training = self.config.training
-        conditions = self.conditions.train.repeated(training.trajectories)
+        training, model = self.config.training, self.as_teacher(teacher)
+        count, shape = training.trajectories, teacher.sample_shape
+        conditions = self.conditions.train.repeated(count)
 
-        def record() -> Record:
-            noise = unit_noise(
-                Purpose.TRAIN, training.trajectories, teacher.sample_shape, training.seed
-            )
+        rows = self.hooks.memory.rows(
+            f"trajectories-{stage}",
+            {"states": (teacher.steps + 1, *shape), "x0": (teacher.steps, *shape)},
+            count,
+            sampling_digest(model, conditions, training.seed),
+        )
+        if rows.done < count:
+            noise = unit_noise(Purpose.TRAIN, count, shape, training.seed)
             with self.phase("cache", stage=stage) as progress:
-                paths = record_trajectories(
-                    self.as_teacher(teacher),
+                for part, states, x0 in trajectory_chunks(
+                    model,
                     noise,
                     conditions,
                     batch_size=self.hardware.evaluation_batch_size,
-                    on_progress=progress,
-                )
-            return Record({"states": paths.states, "x0": paths.x0})
-
-        tensors = self.remembered(f"trajectories-{stage}", record, stage=stage).tensors
-        return Trajectories(tensors["states"], tensors["x0"], conditions, teacher.grid)
+                    first=rows.done,
+                ):
+                    refuse_infinite(states, part.start)
+                    made = {"states": states, "x0": x0}
+                    self.hooks.with_room(partial(rows.append, made))
+                    progress(part.stop, count)
+        return Trajectories(**rows.arrays(), conditions=conditions, grid=teacher.grid)
 
     def as_teacher(self, model: DiffusionModel) -> DiffusionModel:
         """Return `model` held as the hardware section asks of a frozen teacher."""

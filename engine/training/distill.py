@@ -335,9 +335,8 @@ class ProgressiveDistillation:
             paths = record_trajectories(
                 teacher, noise, conditions.repeated(len(noise)), batch_size=batch_size
             )
-        paths = paths.on_subset(paths.grid.indices_of(student.grid))
         if training.states == "trajectory":
-            return trajectory_source(paths, states=states, seed=(*seed, 0))
+            return trajectory_source(paths, student.grid, states=states, seed=(*seed, 0))
         return rollout_source(
             student, teacher, paths, states=states, seed=(*seed, 0), batch_size=batch_size
         )

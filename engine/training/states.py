@@ -131,22 +131,23 @@ def rollout_source(
 
 
 def trajectory_source(
-    trajectories: Trajectories, *, states: int, seed: tuple[int, ...]
+    trajectories: Trajectories, grid: Grid, *, states: int, seed: tuple[int, ...]
 ) -> PoolSource:
-    """Return a source of the teacher's own states along its cached paths.
+    """Return a source of the teacher's own states along its cached paths, at the points of `grid`.
 
-    The cache implies the targets. `trajectories` are the teacher's on the student's grid. Costs no
-    network evaluation at all.
+    The cache implies the targets. Only the paths of one pool are read at a time, and no network is
+    evaluated at all.
     """
-    points = trajectories.grid.steps
+    points, indices = grid.steps, trajectories.grid.indices_of(grid)
     paths = min(trajectories.count, max(1, -(-states // points)))
 
     def renew(renewals: int) -> StatePool:
         chosen = generator(Purpose.ORDER, *seed, renewals).permutation(trajectories.count)[:paths]
+        paths_seen = trajectories.on_subset(indices, chosen)
         return StatePool(
-            trajectories.states[chosen, :points].swapaxes(0, 1),
-            trajectories.x0[chosen].swapaxes(0, 1),
-            trajectories.conditions[chosen].at_points(points),
+            paths_seen.states[:, :points].swapaxes(0, 1),
+            paths_seen.x0.swapaxes(0, 1),
+            paths_seen.conditions.at_points(points),
         )
 
     return PoolSource(renew, trajectories.conditions, is_worth_keeping=False)

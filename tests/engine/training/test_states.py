@@ -25,6 +25,24 @@ NONE = Conditions.none(20)
 pytestmark = pytest.mark.usefixtures("eager")
 
 
+def test_a_pool_reads_only_its_own_paths_and_is_the_same_from_the_whole_grid(
+    gaussian_model: Callable[..., DiffusionModel], unit_normal: Callable[..., np.ndarray]
+) -> None:
+    teacher = gaussian_model(steps=12)
+    grid = uniform_subset(teacher, 4)
+    whole = record_trajectories(
+        teacher, unit_normal(20, 4, 4, 1), Conditions.none(20), batch_size=20
+    )
+    few = {"states": 8, "seed": (3,)}
+    from_whole = trajectory_source(whole, grid, **few).renew(1)
+    from_subset = trajectory_source(
+        whole.on_subset(whole.grid.indices_of(grid)), grid, **few
+    ).renew(1)
+    assert from_whole.z.shape == (4, 2, 4, 4, 1)
+    np.testing.assert_array_equal(from_whole.z, from_subset.z)
+    np.testing.assert_array_equal(from_whole.target, from_subset.target)
+
+
 def paths_of(
     teacher: DiffusionModel, noise: np.ndarray, grid: Grid, labels: np.ndarray | None = None
 ) -> Trajectories:
@@ -75,7 +93,7 @@ def test_a_student_on_its_teachers_grid_has_nothing_to_learn(
         "data": lambda: data_source(
             teacher, student.grid, images, NONE, states=40, seed=(0,), batch_size=8
         ),
-        "trajectory": lambda: trajectory_source(paths, states=40, seed=(0,)),
+        "trajectory": lambda: trajectory_source(paths, student.grid, states=40, seed=(0,)),
     }[kind]()
     pool = source.renew(0)
     assert pool.z.shape == pool.target.shape == (5, 8, 4, 4, 1)
@@ -116,7 +134,7 @@ def test_cached_states_aim_at_the_cached_next_state(
     teacher = gaussian_model(steps=12, solver="dpmpp_2m")
     grid = uniform_subset(teacher, 4)
     paths = paths_of(teacher, unit_normal(8, 4, 4, 1), grid)
-    pool = trajectory_source(paths, states=1000, seed=(0,)).renew(0)
+    pool = trajectory_source(paths, grid, states=1000, seed=(0,)).renew(0)
     order = [int(np.abs(paths.states[:, 0] - z).sum((1, 2, 3)).argmin()) for z in pool.z[0]]
     assert sorted(order) == list(range(8))
     for k in range(4):
@@ -179,7 +197,7 @@ def test_labels_stay_with_their_states(
         "data": lambda: data_source(
             teacher, student.grid, images, image_labels, states=18, seed=(1,), batch_size=4
         ),
-        "trajectory": lambda: trajectory_source(paths, states=18, seed=(1,)),
+        "trajectory": lambda: trajectory_source(paths, student.grid, states=18, seed=(1,)),
     }[kind]()
     pool = source.renew(0)
     labels = pool.conditions.labels
@@ -218,7 +236,9 @@ def test_a_last_step_of_no_length_has_a_finite_target(
             "data": lambda s=student, t=teacher: data_source(
                 t, s.grid, images, NONE, states=18, seed=(1,), batch_size=4
             ),
-            "trajectory": lambda p=paths: trajectory_source(p, states=18, seed=(1,)),
+            "trajectory": lambda s=student, p=paths: trajectory_source(
+                p, s.grid, states=18, seed=(1,)
+            ),
         }[kind]()
         pool = source.renew(0)
         assert np.isfinite(pool.target).all()

@@ -9,9 +9,16 @@ import pytest
 from engine.diffusion.grid import spaced_grid
 from engine.diffusion.names import SOLVERS, Solver
 from engine.diffusion.noise import NoiseSchedule, target_weights
+from engine.errors import DataError
 from engine.models.diffusion import DiffusionModel
-from engine.training.conditions import Conditions
-from engine.training.trajectories import Trajectories, record_trajectories
+from engine.training.conditions import Conditions, classes
+from engine.training.trajectories import (
+    Trajectories,
+    record_trajectories,
+    refuse_infinite,
+    sampling_digest,
+    trajectory_chunks,
+)
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -122,3 +129,42 @@ def test_the_first_paths_are_the_first_with_their_labels(
     assert first.conditions.labels is not None
     assert first.conditions.labels.tolist() == [0, 1, 2, 0]
     np.testing.assert_array_equal(first.states, paths.states[:4])
+
+
+def test_paths_gone_on_with_are_the_paths_made_at_once(
+    make_model: Callable[..., DiffusionModel], unit_normal: Callable[..., np.ndarray]
+) -> None:
+    model, noise = make_model(steps=4, solver="dpmpp_2m"), unit_normal(10, 4, 4, 1)
+    conditions = Conditions.of_labels(np.arange(10) % 3)
+    whole = record_trajectories(model, noise, conditions, batch_size=4)
+    rest = list(trajectory_chunks(model, noise, conditions, batch_size=4, first=4))
+    assert [part for part, *_ in rest] == [slice(4, 8), slice(8, 10)]
+    for part, states, x0 in rest:
+        np.testing.assert_array_equal(states, whole.states[part])
+        np.testing.assert_array_equal(x0, whole.x0[part])
+
+
+def test_a_path_that_is_not_finite_is_refused_with_its_place(
+    unit_normal: Callable[..., np.ndarray],
+) -> None:
+    states = unit_normal(6, 4, 2, 2, 1)
+    refuse_infinite(states, 8)
+    states[5, 3, 1, 1, 0] = np.inf
+    with pytest.raises(DataError, match="sample 13 is not finite after step 3"):
+        refuse_infinite(states, 8)
+
+
+def test_the_digest_of_paths_sees_weights_grid_seed_and_conditions(
+    make_model: Callable[..., DiffusionModel],
+) -> None:
+    model, conditions = make_model(steps=4), classes(3).repeated(6)
+    same = sampling_digest(make_model(steps=4), classes(3).repeated(6), 0)
+    assert sampling_digest(model, conditions, 0) == same
+    others = [
+        sampling_digest(make_model(steps=4, seed=1), conditions, 0),
+        sampling_digest(make_model(steps=5), conditions, 0),
+        sampling_digest(model.with_grid(model.grid, "dpmpp_2m"), conditions, 0),
+        sampling_digest(model, classes(3).repeated(7), 0),
+        sampling_digest(model, conditions, 1),
+    ]
+    assert len({same, *others}) == 6
