@@ -26,10 +26,8 @@ FIXTURES = [
     "middleless_half",
     "sd15",
     "sd21v",
-    "sdxl",
-    "sd_labels",
 ]
-CONDITIONS = ("class_labels", "encoder_hidden_states", "text_embeds", "time_ids", "timestep_cond")
+CONDITIONS = ("class_labels", "encoder_hidden_states", "text_embeds", "time_ids")
 TINY = {
     "block_out_channels": [4, 8],
     "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
