@@ -74,6 +74,11 @@ class OnTerminal:
             total += self._read()
         return total
 
+    def pump_once(self, limit: float) -> None:
+        """Read what comes first, within `limit` seconds."""
+        if select.select([self._master], [], [], limit)[0]:
+            self._read()
+
     def settle(self, quiet: float = 0.4, limit: float = 20.0) -> None:
         """Read until nothing has come for `quiet` seconds."""
         deadline = time.monotonic() + limit

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.filter import Monochrome, NoColor
 from textual.screen import Screen
 from textual.widgets import Input, TextArea
 
@@ -24,7 +25,7 @@ from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, steering
 from tui.dialogs import Dialog, Question
 from tui.display.frames import LeanFrames
-from tui.keys import bindings_for
+from tui.keys import BY_ID, bindings_for
 from tui.messages import CommandSent, RunOpened
 from tui.notices import Notices, end_signal
 from tui.options import Options
@@ -32,7 +33,7 @@ from tui.preferences import Preferences, config_folder
 from tui.screens.base import DiffoptScreen
 from tui.targets import Target
 from tui.theme import ThemeLibrary, default_name
-from tui.widgets.footer import live_keys
+from tui.widgets.footer import LiveKey, live_keys
 
 CLIENT = "diffopt-tui"
 
@@ -65,7 +66,7 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
     """The dashboard."""
 
     TITLE = "diffopt"
-    CSS_PATH = "diffopt.tcss"
+    CSS_PATH = Path(__file__).with_name("diffopt.tcss")  # also for children elsewhere
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "runs": _runs,
         "config": _config,
@@ -98,6 +99,10 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
             self.set_keymap(self.preferences.keys)
         self.themes = ThemeLibrary(config_folder() / "themes")
         self._wear_first_theme()
+        if self.no_color:  # Textual would send greys
+            self._filters = [
+                NoColor() if isinstance(one, Monochrome) else one for one in self._filters
+            ]
         if options.is_ascii:
             from tui.display.ascii import AsciiFilter
 
@@ -246,6 +251,24 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         """Take the next theme."""
         self.wear_theme(self.themes.after(self.theme))
 
+    def action_themes(self) -> None:
+        """List the themes; moving previews them."""
+        from tui.screens.lists import ThemesScreen
+
+        names, abouts = self.themes.names, []
+        for name in names:
+            try:
+                abouts.append(self.themes.load(name).about)
+            except DiffoptError as error:
+                abouts.append(str(error))
+        self.push_screen(ThemesScreen(names, abouts, self.theme))
+
+    def action_notices(self) -> None:
+        """List what was told during this session."""
+        from tui.screens.lists import NoticesScreen
+
+        self.push_screen(NoticesScreen(self.notices))
+
     def action_copy_or_hint(self) -> None:
         """Say how to leave: nothing was selected to be copied."""
         self.tell("q detaches: training goes on. Q stops it and quits.", kind="hint")
@@ -290,11 +313,19 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Yield every action that works now, for the palette."""
+        seen: set[str] = set()
         for key in live_keys(screen):
-            if key.is_enabled and key.words:
-                yield SystemCommand(
-                    key.words, key.action, lambda key=key: self.run_action(key.action, key.node)
-                )
+            known = BY_ID.get(key.id)
+            if known is None or not known.words or not key.is_enabled or key.id in seen:
+                continue
+            seen.add(key.id)
+            yield SystemCommand(known.words, known.help, self._doing(key))
+
+    def _doing(self, key: LiveKey) -> Callable[[], None]:
+        def do() -> None:
+            self.call_later(self.run_action, key.action, key.node)
+
+        return do
 
     def _tell_screen(self, mode: str, message: Any) -> None:
         for screen in self._screen_stacks.get(mode, [])[:1]:

@@ -52,7 +52,11 @@ KEYS: tuple[Key, ...] = (
     Key("app.compare", "4", "show('compare')", "Compare", APP, _ALL, "marked runs side by side",
         is_shown=False),
     Key("app.theme", "t", "next_theme", "Theme", APP, _ALL,
-        "the next theme; the palette previews them", is_shown=False),
+        "the next theme", is_shown=False),
+    Key("app.themes", "T", "themes", "Themes", APP, _ALL,
+        "all themes; moving previews, enter keeps one", is_shown=False),
+    Key("app.notices", "exclamation_mark", "notices", "Notices", APP, _ALL,
+        "what was told during this session", is_shown=False),
     Key("app.back", "escape", "back", "Back", APP, _ALL,
         "close what is open, or go back; never quits", is_shown=False),
     Key("app.copy", "ctrl+c", "copy_or_hint", "Copy", APP, _ALL,
@@ -128,7 +132,7 @@ KEYS: tuple[Key, ...] = (
     # Runs
     Key("runs.new", "n", "new_run", "New", ("runs",), _LIST, "a new run from a recipe or a file"),
     Key("runs.mark", "space", "mark", "Mark", ("runs",), _LIST, "mark for Compare, and back"),
-    Key("runs.duplicate", "d", "duplicate", "Duplicate", ("runs", "config", "live"), _LIST,
+    Key("runs.duplicate", "d", "duplicate", "Duplicate", ("runs", "live"), _LIST,
         "a new run with this one's settings", is_shown=False),
     Key("runs.edit", "e", "edit_config", "Edit config", ("runs", "live"), _LIST,
         "the run's settings on Config"),
@@ -176,12 +180,6 @@ KEYS: tuple[Key, ...] = (
         "the file in your editor", is_priority=True),
     Key("config.yaml", "f2", "show_yaml", "YAML", ("config",), _EDIT,
         "between form and YAML", is_priority=True),
-    Key("config.presets", "f3,ctrl+t", "presets", "Presets", ("config",), _EDIT,
-        "how much to spend, or another recipe to begin from", is_priority=True),
-    Key("config.command", "Y", "copy_command", "Copy command", ("config",), _EDIT,
-        "the command line that does the same", is_shown=False),
-    Key("config.keep_mine", "K", "keep_mine", "Keep mine", ("config",), _EDIT,
-        "the text here, though the file changed on disk", is_shown=False),
 )  # fmt: skip
 
 
@@ -207,7 +205,8 @@ def bindings_for(scope: str) -> list[Binding]:
 BY_ID = {key.id: key for key in KEYS}
 
 _NAMES = {
-    "question_mark": "?", "slash": "/", "left_square_bracket": "[", "right_square_bracket": "]",
+    "question_mark": "?", "exclamation_mark": "!", "slash": "/",
+    "left_square_bracket": "[", "right_square_bracket": "]",
     "plus": "+", "equals_sign": "=", "minus": "-", "escape": "esc", "pagedown": "pgdn",
     "pageup": "pgup", "shift+tab": "shift+tab",
 }  # fmt: skip

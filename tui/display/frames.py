@@ -29,6 +29,7 @@ class LeanFrames(App[None], inherit_bindings=False):
         super().__init__()
         self._cells: CellDiff | None = CellDiff() if is_lean else None
         self._cursor_written: tuple[int, int] | None = None
+        self._has_size = False
 
     @property
     def is_lean(self) -> bool:
@@ -52,8 +53,9 @@ class LeanFrames(App[None], inherit_bindings=False):
 
     def on_resize(self, event: events.Resize) -> None:
         """Forget the cells: a terminal that was resized kept what it pleased."""
-        self.draw_afresh()
-        self.set_timer(0.05, self.draw_afresh)  # again once the resize is through
+        if self._has_size:  # the first is what the terminal had all along
+            self.draw_afresh()
+        self._has_size = True
 
     def draw_afresh(self) -> None:
         """Write every cell with the next frame."""

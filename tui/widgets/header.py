@@ -81,7 +81,7 @@ class Header(Widget):
         name = (" diffopt ", "")
         ways = [
             [name, *((f" {key} {words} ", mode) for mode, key, words in TABS)],
-            [name, *((f"{key}{words[:7 if mode != 'compare' else 3]} ", mode)
+            [name, *((f"{key}{words[:7].replace('Compare', 'Cmp')} ", mode)
                      for mode, key, words in TABS)],
             [*((f" {key}", mode) for mode, key, _ in TABS)],
         ]  # fmt: skip

@@ -26,8 +26,10 @@ FIXTURES = [
     "middleless_half",
     "sd15",
     "sd21v",
+    "sdxl",
+    "sd_labels",
 ]
-CONDITIONS = ("class_labels", "encoder_hidden_states", "text_embeds", "time_ids")
+CONDITIONS = ("class_labels", "encoder_hidden_states", "text_embeds", "time_ids", "timestep_cond")
 TINY = {
     "block_out_channels": [4, 8],
     "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],

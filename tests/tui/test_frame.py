@@ -1,0 +1,252 @@
+"""What lies around the screens: header, footer, help, palette, dialogs, notices, themes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+from textual.binding import BindingType
+from textual.widgets import Input
+
+from tui.app import DiffoptApp
+from tui.dialogs import Choice, Dialog, Question, confirm
+from tui.keys import KEYS
+from tui.notices import Notices, end_signal
+from tui.options import Options
+from tui.screens.help import HelpScreen
+from tui.widgets.footer import Footer, live_keys
+from tui.widgets.header import Header
+from tui.widgets.pane import Pane
+
+Go = Callable[..., Any]
+
+
+def line_of(widget: Header | Footer) -> str:
+    return widget.render_line(0).text
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+def test_header_and_footer_fill_their_line_and_no_more(
+    options: Options, width: int, go: Go
+) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(width, 30)) as pilot:
+            await pilot.pause()
+            for screen_key in "1234":
+                await pilot.press(screen_key)
+                await pilot.pause()
+                footer = line_of(app.screen.query_one(Footer))
+                assert len(footer) == width
+                assert footer.endswith("q Detach ")
+                header = app.screen.query_one(Header)
+                for subject in ("", "a run", "a run with a name that is far too long " * 4):
+                    header.set_words(subject, "at the right")
+                    assert len(line_of(header)) == width
+                    assert line_of(header).endswith("at the right ")
+
+    go(story())
+
+
+def test_a_click_on_a_tab_and_on_a_footer_key_does_what_the_key_does(
+    options: Options, go: Go
+) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(120, 36)) as pilot:
+            await pilot.pause()
+            at = line_of(app.screen.query_one(Header)).index("4 Compare")
+            await pilot.click("#header", offset=(at + 2, 0))
+            await pilot.pause()
+            assert app.current_mode == "compare"
+            at = line_of(app.screen.query_one(Footer)).index("? Help")
+            await pilot.click("#footer", offset=(at, 0))
+            await pilot.pause()
+            assert isinstance(app.screen, HelpScreen)
+
+    go(story())
+
+
+def test_help_lists_only_what_works_and_enter_runs_the_line(options: Options, go: Go) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(120, 36)) as pilot:
+            await pilot.press("question_mark")
+            await pilot.pause()
+            lines = [line.plain for line in app.screen.query_one("#help-keys", Pane).lines]
+            assert any("training goes on" in line for line in lines)
+            assert not any("$EDITOR" in line for line in lines)  # a key of Config
+            await pilot.press(*"compare")
+            await pilot.pause()
+            lines = [line.plain for line in app.screen.query_one("#help-keys", Pane).lines]
+            wanted = next(row for row, line in enumerate(lines) if " 4 " in line)
+            pane = app.screen.query_one("#help-keys", Pane)
+            while pane.cursor != wanted:
+                await pilot.press("down" if pane.cursor < wanted else "up")
+            await pilot.press("enter")
+            await pilot.pause()
+            assert app.current_mode == "compare"
+
+    go(story())
+
+
+def test_help_says_so_where_no_key_fits(options: Options, go: Go) -> None:
+    async def story() -> str:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("f1", *"zzzz")
+            await pilot.pause()
+            text = app.screen.query_one("#help-keys", Pane).lines[0].plain
+            await pilot.press("enter", "escape")
+            await pilot.pause()
+            assert app.current_mode == "runs"
+            return text
+
+    assert "No key does that here" in go(story())
+
+
+def test_the_palette_knows_every_action_that_works_here(options: Options, go: Go) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(120, 36)) as pilot:
+            await pilot.pause()
+            titles = {command.title for command in app.get_system_commands(app.screen)}
+            assert {"Help", "Themes", "Notices", "Compare", "Detach", "Stop and quit"} <= titles
+            keys = {key.words for key in live_keys(app.screen) if key.is_enabled}
+            missing = {key.words for key in KEYS if key.words in keys and key.words not in titles}
+            assert not missing
+            await pilot.press("ctrl+p")
+            await pilot.pause()
+            await pilot.press(*"notices")
+            await pilot.pause(0.6)
+            await pilot.press("enter")
+            await pilot.pause(0.3)
+            assert type(app.screen).__name__ == "NoticesScreen"
+
+    go(story())
+
+
+class Asking(DiffoptApp):
+    """An app that keeps the answers to its questions."""
+
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.answers: list[str | None] = []
+
+    def put(self, question: Question) -> None:
+        async def put() -> None:
+            self.answers.append(await self.ask(question))
+
+        self.run_worker(put())
+
+
+STAGE = Question(
+    "Cancel stage",
+    "Cancel stage 3?",
+    (Choice("keep", "Keep running"), Choice("save", "Checkpoint"), Choice("now", "Cancel", True)),
+    yes="now",
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer"),
+    [
+        (("enter",), "keep"),
+        (("n",), "keep"),
+        (("escape",), "keep"),
+        (("y",), "now"),
+        (("tab", "enter"), "save"),
+        (("right", "right", "enter"), "now"),
+    ],
+)
+def test_a_dialog_starts_on_the_safe_button(
+    options: Options, keys: tuple[str, ...], answer: str, go: Go
+) -> None:
+    async def story() -> list[str | None]:
+        app = Asking(options)
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.put(STAGE)
+            await pilot.pause()
+            assert isinstance(app.screen, Dialog)
+            await pilot.press(*keys)
+            await pilot.pause()
+            return app.answers
+
+    assert go(story()) == [answer]
+
+
+def test_what_needs_a_name_typed_is_refused_without_it(options: Options, go: Go) -> None:
+    async def story() -> list[str | None]:
+        app = Asking(options)
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.put(confirm("Cancel run", "It ends.", "Cancel it", typed="digits"))
+            await pilot.pause()
+            await pilot.press("enter")
+            await pilot.press(*"digit", "enter")
+            await pilot.pause()
+            assert app.answers == []
+            assert "That is not digits" in str(app.screen.query_one("#dialog-hint").render())
+            await pilot.press("tab", "right", "enter", "tab")  # nor by the button
+            await pilot.pause()
+            assert app.answers == []
+            app.screen.query_one(Input).focus()
+            await pilot.press("s", "enter")
+            await pilot.pause()
+            return app.answers
+
+    assert go(story()) == ["yes"]
+
+
+def test_one_notice_of_a_kind_pops_up_in_five_seconds_and_all_are_kept() -> None:
+    now = 100.0
+    notices = Notices(lambda: now)
+    assert notices.add("paused", kind="state")
+    assert not notices.add("resumed", kind="state")
+    assert notices.add("disk low", "warning")
+    now = 105.1
+    assert notices.add("paused", kind="state")
+    assert [notice.text for notice in notices] == ["paused", "resumed", "disk low", "paused"]
+
+
+def test_an_end_is_rung_as_the_preferences_say() -> None:
+    assert end_signal("bell", "done") == "\a"
+    assert end_signal("notification", "done\x1b]0;x\a") == "\x1b]9;done]0;x\x1b\\"
+    assert end_signal("off", "done") == ""
+
+
+def test_moving_among_themes_previews_enter_keeps_and_escape_goes_back(
+    options: Options, go: Go
+) -> None:
+    async def story() -> None:
+        app = DiffoptApp(replace(options, theme="midnight"))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("T", "down")
+            await pilot.pause()
+            assert app.theme == "paper"
+            await pilot.press("escape")
+            await pilot.pause()
+            assert (app.theme, app.preferences.theme) == ("midnight", None)
+            await pilot.press("T", "down", "down", "enter")
+            await pilot.pause()
+            assert (app.theme, app.preferences.theme) == ("ember", "ember")
+            await pilot.press("t")
+            await pilot.pause()
+            assert app.preferences.theme == app.theme == "fjord"
+
+    go(story())
+
+
+def test_a_remapped_key_works_and_is_what_footer_and_help_show(options: Options, go: Go) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options)
+        app.set_keymap({"app.help": "f7"})
+        async with app.run_test(size=(120, 36)) as pilot:
+            await pilot.pause()
+            assert "F7 Help" in line_of(app.screen.query_one(Footer))
+            await pilot.press("f7")
+            await pilot.pause()
+            assert isinstance(app.screen, HelpScreen)
+
+    go(story())
