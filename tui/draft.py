@@ -206,6 +206,18 @@ class Draft:
             last = self._undo[-1]
             self._undo[-1] = _Step(last.text, last.what, float("-inf"))
 
+    def mark(self) -> int:
+        """Return a place in the stack to `rewind` to."""
+        self.end_step()
+        return len(self._undo)
+
+    def rewind(self, mark: int) -> None:
+        """Take back all since `mark`, as if it had never been."""
+        if len(self._undo) > mark:
+            text = self._undo[mark].text
+            del self._undo[mark:]
+            self._take(text)
+
     def undo(self) -> str | None:
         """Take the last step back; returns what it was about, None where there is none."""
         return self._turn(self._undo, self._redo)
@@ -298,6 +310,10 @@ class Draft:
         self.set_text(found.text, "draft")
         self.end_step()
         self._kept = found.text
+
+    def set_draft_aside(self, found: FoundDraft) -> Path | None:
+        """Move it out of the way of new ones; returns where to."""
+        return draft_file.set_draft_aside(found)
 
     def drop_draft(self) -> None:
         """Throw it away."""

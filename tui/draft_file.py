@@ -141,6 +141,17 @@ def find_draft(source: Source) -> FoundDraft | None:
     return min(found, key=lambda draft: draft.age_seconds, default=None)
 
 
+def set_draft_aside(found: FoundDraft) -> Path | None:
+    """Give a draft a name that no later one takes; returns it, None where that failed."""
+    for number in range(1, 100):
+        aside = found.path.with_name(f"{found.path.name}-{number}")
+        if not aside.exists():
+            with suppress(OSError):
+                found.path.rename(aside)
+                return aside
+    return None
+
+
 def drop_draft(source: Source) -> None:
     """Remove the draft: it was saved, started or thrown away."""
     for path in _places(source):

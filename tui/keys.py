@@ -132,7 +132,7 @@ KEYS: tuple[Key, ...] = (
     # Runs
     Key("runs.new", "n", "new_run", "New", ("runs",), _LIST, "a new run from a recipe or a file"),
     Key("runs.mark", "space", "mark", "Mark", ("runs",), _LIST, "mark for Compare, and back"),
-    Key("runs.duplicate", "d", "duplicate", "Duplicate", ("runs", "live"), _LIST,
+    Key("runs.duplicate", "d", "duplicate", "Duplicate", ("runs", "config", "live"), _LIST,
         "a new run with this one's settings", is_shown=False),
     Key("runs.edit", "e", "edit_config", "Edit config", ("runs", "live"), _LIST,
         "the run's settings on Config"),
@@ -180,6 +180,12 @@ KEYS: tuple[Key, ...] = (
         "the file in your editor", is_priority=True),
     Key("config.yaml", "f2", "show_yaml", "YAML", ("config",), _EDIT,
         "between form and YAML", is_priority=True),
+    Key("config.presets", "f3,ctrl+t", "presets", "Presets", ("config",), _EDIT,
+        "how much to spend, or another recipe to begin from", is_priority=True),
+    Key("config.command", "Y", "copy_command", "Copy command", ("config",), _EDIT,
+        "the command line that does the same", is_shown=False),
+    Key("config.keep_mine", "K", "keep_mine", "Keep mine", ("config",), _EDIT,
+        "the text here, though the file changed on disk", is_shown=False),
 )  # fmt: skip
 
 

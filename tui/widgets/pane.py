@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style as RichStyle
 from textual.binding import BindingType
 from textual.content import Content, Span
 from textual.geometry import Region, Size
@@ -188,7 +189,10 @@ class Pane(ScrollView, can_focus=True):
                 style = self.get_component_rich_style(
                     "pane--cursor" if self.has_focus else "pane--cursor-away"
                 )
-                strip = strip.extend_cell_length(left + width, self.rich_style).apply_style(style)
+                # over the row's own background, under its own colours
+                bar = RichStyle(bgcolor=style.bgcolor, bold=style.bold, reverse=style.reverse)
+                strip = strip.extend_cell_length(left + width, self.rich_style)
+                strip = Strip(Segment.apply_style(strip, post_style=bar), strip.cell_length)
         else:
             strip = Strip([])
         return strip.crop_extend(left, left + width, self.visual_style.rich_style)

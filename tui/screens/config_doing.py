@@ -1,0 +1,385 @@
+"""What is done with a draft on the Config screen: save, start, edit elsewhere, presets, paste."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.app import SuspendNotSupported
+from textual.content import Content
+
+from engine.errors import ConfigError, DiffoptError
+from engine.run import RunFolder, RunState, list_runs
+from tui import format
+from tui.config_words import why_not_start
+from tui.dialogs import Choice, Question
+from tui.draft import Draft
+from tui.schema import flat, settings_by_key
+from tui.screens.base import DiffoptScreen
+
+if TYPE_CHECKING:
+    from engine.estimate import Estimate
+
+
+class ConfigDoing(DiffoptScreen):
+    """The draft of ConfigScreen, and the actions that lead out of it."""
+
+    def __init__(self) -> None:
+        """Begin with nothing open."""
+        super().__init__()
+        self.draft: Draft | None = None
+        self.lock = ""  # why nothing can be changed, "" where all can
+        self.estimate: Estimate | None = None  # what the draft costs, as far as it is known
+        self._disk_told = ""  # what became of the file on disk: "", "changed", "gone"
+
+    # What ConfigScreen does with its panes
+
+    def flush(self) -> None:
+        """Bring what is typed to the draft now."""
+        raise NotImplementedError
+
+    def refresh_all(self) -> None:
+        """Show the draft as it is now."""
+        raise NotImplementedError
+
+    def load_source(self, source: str | Path | RunFolder, *, is_clone: bool = False) -> None:
+        """Open a file, a recipe or a run's settings."""
+        raise NotImplementedError
+
+    def change(self, change: Callable[[Draft], object]) -> None:
+        """Change the draft; what cannot be changed is told, with the reason."""
+        raise NotImplementedError
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Grey out what cannot be done now; the line of cost says why."""
+        draft = self.draft
+        if draft is None:
+            return True
+        if action == "run":
+            return None if why_not_start(draft, "") else True
+        if action in ("save", "undo", "redo", "default", "editor"):
+            return None if self.lock else True
+        if action == "duplicate":
+            return draft.source.run is not None
+        if action == "keep_mine":
+            return self._disk_told == "changed"
+        return True
+
+    # Saving
+
+    def action_save(self) -> None:
+        """Write the file; ask for its name where it has none."""
+        self.flush()
+        if self.lock:
+            self.diffopt.tell(f"{self.lock}.", "warning", kind="lock")
+            return
+        self.run_worker(self._save(), exclusive=True, group="ask")
+
+    async def _save(self) -> None:
+        from tui.asking import Prompt
+
+        draft = self.draft
+        if draft is None:
+            return
+        path = draft.source.path
+        if path is None:
+            words = await self.app.push_screen_wait(
+                Prompt(
+                    "Save as", f"{draft.source.label}.yaml", "A file name; ~ is your home.",
+                    _problem_with_name,
+                )
+            )  # fmt: skip
+            if words is None:
+                return
+            path = Path(words).expanduser().absolute()
+        state = draft.disk_state()
+        is_taken = path != draft.source.path and path.exists()
+        if state == "changed" or is_taken:
+            why = "changed on disk since it was read" if not is_taken else "is there already"
+            question = Question(
+                "Overwrite?", f"{path.name} {why}. Writing replaces what it holds now.",
+                (Choice("no", "Keep it"), Choice("yes", "Overwrite", is_destructive=True)),
+            )  # fmt: skip
+            if await self.diffopt.ask(question) != "yes":
+                return
+        try:
+            written = draft.save(path)
+        except ConfigError as error:
+            self.diffopt.tell(str(error), "error")
+            return
+        self._disk_told = ""
+        self.diffopt.config_source = written
+        self.diffopt.tell(f"{draft.source.name} is saved", kind="saved")
+        self.refresh_all()
+
+    def action_reload(self) -> None:
+        """Take the file as it is on disk now; undo takes that back."""
+        draft = self.draft
+        if draft is None or draft.source.path is None:
+            return
+        try:
+            draft.reload()
+        except DiffoptError as error:
+            self.diffopt.tell(str(error), "error")
+            return
+        self._disk_told = ""
+        self.diffopt.tell("read again; ^z takes it back", kind="reload")
+        self.refresh_all()
+
+    def action_keep_mine(self) -> None:
+        """Keep the text here though the file changed; saving then replaces it."""
+        if self.draft is not None:
+            self.change(lambda draft: draft.keep_mine())
+            self._disk_told = ""
+            self.refresh_all()
+
+    # The draft of an earlier session
+
+    def offer_draft(self) -> None:
+        """Ask what becomes of changes that were never saved, where there are some."""
+        if self.draft is not None and not self.lock and self.draft.found_draft() is not None:
+            self.run_worker(self._offer_draft(), exclusive=True, group="ask")
+
+    async def _offer_draft(self) -> None:
+        draft = self.draft
+        found = draft.found_draft() if draft is not None else None
+        if draft is None or found is None:
+            return
+        other = "" if found.is_based_on_this else " The file has changed since."
+        question = Question(
+            "Unsaved changes",
+            f"{draft.source.name} was left with unsaved changes {format.age(found.age_seconds)} "
+            f"ago.{other} Taking them is one step of undo.",
+            (Choice("later", "Not now"), Choice("take", "Take them"),
+             Choice("drop", "Throw them away", is_destructive=True)),
+        )  # fmt: skip
+        answer = await self.diffopt.ask(question)
+        if answer == "take":
+            draft.take_draft(found)
+        elif answer == "drop":
+            draft.drop_draft()
+        elif (aside := draft.set_draft_aside(found)) is not None:
+            self.diffopt.tell(f"the unsaved changes lie in {aside}", kind="draft")
+        self.refresh_all()
+
+    def _keep_draft_aloud(self) -> None:
+        draft = self.draft
+        if draft is not None and draft.is_modified:
+            draft.keep_draft()
+            self.diffopt.tell(f"changes to {draft.source.name} are kept as a draft", kind="draft")
+
+    # Starting
+
+    def action_run(self) -> None:
+        """Start a run with these settings."""
+        self.flush()
+        draft = self.draft
+        if draft is None:
+            return
+        if (reason := why_not_start(draft, "")) is not None:
+            self.diffopt.tell(f"cannot start: {reason}", "warning", kind="run")
+            return
+        self.run_worker(self._run(), exclusive=True, group="ask")
+
+    async def _run(self) -> None:
+        from engine.config import config_to_yaml
+
+        draft = self.draft
+        config = draft.checked.config if draft else None
+        if draft is None or config is None:
+            return
+        if self.estimate is not None and self.estimate.problem:
+            self.diffopt.tell(f"cannot start: {self.estimate.problem}", "error", kind="run")
+            return
+        question = Question(
+            "Start a run",
+            "\n".join(["", *self._words_before_start(draft)]).strip(),
+            (Choice("no", "Not yet"), Choice("yes", "Start")),
+        )
+        if await self.diffopt.ask(question) != "yes":
+            return
+        if not config.model_path.startswith("bundled:"):
+            config.model_path = str(Path(config.model_path).expanduser().absolute())
+        try:
+            run = self.diffopt.start_run(config_to_yaml(config), draft.source.label)
+        except DiffoptError as error:
+            self.diffopt.tell(str(error), "error")
+            return
+        self.diffopt.open_run(run)
+
+    def _words_before_start(self, draft: Draft) -> list[str]:
+        changed = len(draft.changed())
+        words = [f"{draft.source.label}: {changed} settings differ from their defaults."]
+        if self.estimate is not None and self.estimate.seconds is not None:
+            words.append(f"About {format.duration(self.estimate.seconds)}, {self.estimate.basis}.")
+        elif self.estimate is not None:
+            words.append(f"How long it takes is unknown: {self.estimate.basis}.")
+        if self.estimate is not None and not self.estimate.fits:
+            words.append("It wants more memory than this machine has.")
+        if self.estimate is not None and not self.estimate.has_room:
+            words.append("It wants more room on the disk than there is.")
+        if (other := _at_work(self.diffopt.runs_dir)) is not None:
+            words.append(f"{other.name} is at work; this one waits for its turn.")
+        if draft.is_modified and draft.source.path is not None:
+            words.append(f"{draft.source.name} itself is not saved; ^s saves it.")
+        return words
+
+    def action_duplicate(self) -> None:
+        """Make new settings of a run's."""
+        if self.draft is not None and self.draft.source.run is not None:
+            self.load_source(self.draft.source.run, is_clone=True)
+
+    # Elsewhere
+
+    def action_editor(self) -> None:
+        """Edit the text in $VISUAL or $EDITOR, and take what comes back."""
+        self.flush()
+        draft = self.draft
+        if draft is None or self.lock:
+            return
+        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        if not command or shutil.which(command[0]) is None:
+            name = command[0] if command else "no editor"
+            self.diffopt.tell(f"{name} is not there; set $EDITOR to one that is.", "error")
+            return
+        with tempfile.TemporaryDirectory(prefix="diffopt-") as folder:
+            path = Path(folder) / (draft.source.path.name if draft.source.path else "draft.yaml")
+            path.write_bytes(draft.text.encode("utf-8"))
+            try:
+                with self.app.suspend():
+                    code = subprocess.run([*command, str(path)], check=False).returncode
+                text = path.read_bytes().decode("utf-8")
+            except SuspendNotSupported:
+                self.diffopt.tell("This terminal cannot be lent to an editor.", "error")
+                return
+            except (OSError, UnicodeDecodeError) as error:
+                self.diffopt.tell(f"What the editor left cannot be read: {error}.", "error")
+                return
+        if code != 0:
+            self.diffopt.tell(f"{command[0]} ended with {code}; nothing is taken.", "warning")
+        elif text != draft.text:
+            draft.end_step()
+            draft.set_text(text, "editor")
+            draft.end_step()
+        self.refresh_all()
+
+    def action_copy_command(self) -> None:
+        """Copy `diffopt run ... --set ...` that does the same."""
+        self.flush()
+        command = self.draft.as_command() if self.draft else None
+        if command is None:
+            self.diffopt.tell("Only settings without errors make a command.", "warning")
+            return
+        self.app.copy_to_clipboard(command)
+        self.diffopt.tell(f"copied: {command}", kind="command")
+
+    def paste(self, text: str) -> None:
+        """Take settings out of pasted YAML, as one step of undo."""
+        from engine.yaml_text import parse_yaml
+
+        if self.lock or self.draft is None:
+            self.diffopt.tell(f"{self.lock}.", "warning", kind="lock")
+            return
+        try:
+            data = parse_yaml(text, "what was pasted")
+        except ConfigError as error:
+            self.diffopt.tell(str(error), "warning")
+            return
+        found = flat(data) if isinstance(data, dict) else {}
+        known = {key: value for key, value in found.items() if key in settings_by_key()}
+        if not known:
+            self.diffopt.tell("What was pasted holds no settings ('key: value' lines).", "warning")
+            return
+        self.change(lambda draft: draft.set_values(known, "paste"))
+        left = sorted(set(found) - set(known))
+        more = f"; left out: {', '.join(left[:3])}" if left else ""
+        self.diffopt.tell(f"{len(known)} pasted settings taken{more}. ^z takes them back.")
+
+    # Presets
+
+    def action_presets(self) -> None:
+        """Choose how much to spend, or begin from a recipe."""
+        self.flush()
+        self.run_worker(self._presets(), exclusive=True, group="ask")
+
+    async def _presets(self) -> None:
+        import asyncio
+
+        from tui.asking import Pick
+        from tui.presets import Preset, presets
+
+        offered = [one for one in presets() if one.recipe is not None or not self.lock]
+        costs = await asyncio.to_thread(self._costs_of, offered)
+
+        def line(preset: Preset, cost: str) -> Content:
+            mark = "recipe" if preset.recipe else ""
+            name = f"{preset.name:<12}{mark:<8}"
+            return Content.assemble(
+                (name, "bold"), (f"{cost:>9}  ", "$accent"), (preset.words, "$text-muted")
+            )
+
+        lines = [line(one, cost) for one, cost in zip(offered, costs, strict=True)]
+        picked = await self.app.push_screen_wait(Pick("Presets", lines, "enter takes · esc leaves"))
+        if picked is None:
+            return
+        preset = offered[picked]
+        if preset.recipe is not None:
+            self.load_source(preset.recipe)
+        else:
+            self.change(lambda draft: draft.set_values(dict(preset.settings), preset.name))
+            self.diffopt.tell(f"{preset.name}: ^z takes it back", kind="preset")
+
+    def _costs_of(self, offered: list[Any]) -> list[str]:
+        from engine.config import load_config, parse_config
+        from engine.estimate import estimate, past_runs
+
+        past = past_runs(self.diffopt.runs_dir)
+        base = self.draft.checked.config if self.draft else None
+        out = []
+        for preset in offered:
+            try:
+                if preset.recipe is not None:
+                    config = load_config(preset.recipe)
+                elif base is not None:
+                    from engine.config import config_to_yaml
+                    from tui.yaml_spelling import spell
+
+                    sets = [f"{key}={spell(value)}" for key, value in preset.settings]
+                    config = parse_config(config_to_yaml(base), "preset", sets)
+                else:
+                    out.append("")
+                    continue
+                seconds = estimate(config, self.diffopt.runs_dir, past=past).seconds
+                out.append(f"≈ {format.duration(seconds)}" if seconds is not None else "?")
+            except DiffoptError:
+                out.append("?")
+        return out
+
+
+def _problem_with_name(words: str) -> str | None:
+    if not words.strip():
+        return "Type a file name, or esc."
+    path = Path(words).expanduser()
+    if path.is_dir():
+        return f"{path} is a folder; name a file in it."
+    if path.suffix not in (".yaml", ".yml"):
+        return "Let it end in .yaml, so that `diffopt run` and you know what it is."
+    return None
+
+
+def _at_work(runs_dir: Path) -> RunFolder | None:
+    for run in list_runs(runs_dir):
+        try:
+            if run.state() in (RunState.RUNNING, RunState.PAUSED, RunState.STOPPING) and (
+                run.status().pid is not None
+            ):
+                return run
+        except DiffoptError:
+            continue
+    return None

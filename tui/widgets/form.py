@@ -1,0 +1,494 @@
+"""Form: the settings as rows of one pane; a value is typed in its own row.
+
+It holds no settings: the screen hands it a `Draft`, it says by messages what a person typed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from textual import events
+from textual.content import Content
+from textual.message import Message
+
+from tui.draft import MISSING, Draft, shown
+from tui.schema import Section, Setting, sections
+from tui.widgets.line_editor import LineEditor
+from tui.widgets.pane import Pane
+
+CHANGED, WRONG, LOCKED = "●", "✗", "▪"
+MUTED, DIM = "$text-muted", "$text-disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A section's header, or a setting."""
+
+    section: Section
+    setting: Setting | None = None
+
+    @property
+    def key(self) -> str:
+        """What the cursor remembers a row by."""
+        return self.setting.key if self.setting else f"{self.section.name}."
+
+
+class Form(Pane):
+    """The settings, section by section."""
+
+    has_cursor: ClassVar[bool] = True
+    DEFAULT_CSS = "Form { overflow-x: hidden; }"
+
+    class Typed(Message):
+        """A person types into a setting; `is_done` once they left it."""
+
+        def __init__(self, key: str, text: str, *, is_done: bool = False) -> None:
+            """Say which setting and what stands there."""
+            super().__init__()
+            self.key, self.text, self.is_done = key, text, is_done
+
+    class Left(Message):
+        """Typing was given up: all of it is to be taken back."""
+
+        def __init__(self, key: str) -> None:
+            """Say which setting."""
+            super().__init__()
+            self.key = key
+
+    class Chosen(Message):
+        """Another choice was taken."""
+
+        def __init__(self, key: str, value: Any) -> None:
+            """Say which setting and its new value."""
+            super().__init__()
+            self.key, self.value = key, value
+
+    class Moved(Message):
+        """The cursor stands on another row."""
+
+    class Refused(Message):
+        """A locked setting was to be changed."""
+
+        def __init__(self, key: str) -> None:
+            """Say which."""
+            super().__init__()
+            self.key = key
+
+    class Pasted(Message):
+        """Text was pasted into the form, not into a setting."""
+
+        def __init__(self, text: str) -> None:
+            """Hand it over."""
+            super().__init__()
+            self.text = text
+
+    def __init__(self) -> None:
+        """Make an empty form."""
+        super().__init__("Form", id="form")
+        self._draft: Draft | None = None
+        self._rows: list[Row] = []
+        self._open: set[str] = {""}
+        self._locked: dict[str, bool] | None = None  # key -> is it locked; None: nothing is
+        self.editor: LineEditor | None = None
+        self.finder: LineEditor | None = None
+        self._needle = ""
+
+    # What the screen does
+
+    def show(self, draft: Draft, locked: dict[str, bool] | None = None) -> None:
+        """Show another draft: sections with something to see are open."""
+        self.editor = None
+        self._draft, self._locked = draft, locked
+        told = {one.key for one in draft.changed()} | {fault.key for fault in draft.faults}
+        self._open = {"", "training"} | {key.rpartition(".")[0] for key in told}
+        self._cursor = 0
+        self.draw()
+
+    def draw(self, *, is_cursor_kept: bool = True) -> None:
+        """Show the draft as it is now."""
+        key = self.key
+        self._rows = self._visible_rows()
+        if is_cursor_kept and key:
+            keys = [row.key for row in self._rows]
+            if key in keys:
+                self._cursor = keys.index(key)
+        self.set_lines([self._line(row) for row in self._rows])
+        self._tell_title()
+
+    @property
+    def row(self) -> Row | None:
+        """The row of the cursor."""
+        return self._rows[self._cursor] if self._cursor < len(self._rows) else None
+
+    @property
+    def key(self) -> str:
+        """The setting of the cursor; "training." on a section's header."""
+        return self.row.key if self.row else ""
+
+    @property
+    def is_typing(self) -> bool:
+        """Whether keys go into a line of text."""
+        return self.editor is not None or self.finder is not None
+
+    @property
+    def needle(self) -> str:
+        """What the rows are filtered by."""
+        return self._needle
+
+    def go_to(self, key: str) -> bool:
+        """Put the cursor on a setting, opening its section; returns whether there is such a one."""
+        self.finish()
+        self._needle = ""
+        section = key.rpartition(".")[0]
+        self._open.add(section)
+        self._rows = self._visible_rows()
+        keys = [row.key for row in self._rows]
+        is_there = key in keys
+        if is_there:
+            self._cursor = keys.index(key)
+        self.draw()
+        self.keep_in_view(self._cursor)
+        self.cursor_moved()
+        return is_there
+
+    def find(self) -> None:
+        """Type what the rows are to be filtered by."""
+        self.finish()
+        self.finder = LineEditor(self._needle, len(self._needle))
+        self._tell_title()
+
+    def end_find(self) -> bool:
+        """Show all rows again; returns False where nothing was filtered."""
+        if not self._needle and self.finder is None:
+            return False
+        self.finder, self._needle = None, ""
+        self.draw()
+        self.keep_in_view(self._cursor)
+        return True
+
+    def finish(self) -> None:
+        """Leave the setting that is typed into, with what was typed."""
+        if self.editor is not None:
+            text, self.editor = self.editor.text, None
+            self.post_message(self.Typed(self.key, text, is_done=True))
+
+    def reload_editor(self) -> None:
+        """Show in the box what the draft holds now: an undo changed it."""
+        row = self.row
+        if self.editor is not None and row is not None and row.setting is not None:
+            text = shown(self._value(row.setting))
+            self.editor = LineEditor(text, len(text))
+
+    # Rows
+
+    def _visible_rows(self) -> list[Row]:
+        rows: list[Row] = []
+        needle = self._needle.lower()
+        for section in sections():
+            hits = [
+                one
+                for one in section.settings
+                if needle in one.key.lower() or needle in one.description.lower()
+            ]
+            if needle and not hits:
+                continue
+            rows.append(Row(section))
+            if needle or section.name in self._open:
+                rows += [Row(section, one) for one in hits]
+        return rows
+
+    def _value(self, setting: Setting) -> Any:
+        return self._draft.value(setting.key) if self._draft else MISSING
+
+    def is_locked(self, key: str) -> bool:
+        """Return whether a setting cannot be changed now."""
+        return self._locked is not None and self._locked.get(key, True)
+
+    def _line(self, row: Row) -> Content:
+        return self._header(row.section) if row.setting is None else self._setting_line(row.setting)
+
+    def _header(self, section: Section) -> Content:
+        is_open = bool(self._needle) or section.name in self._open
+        name = section.name or "essentials"
+        told = self._words_of(section)
+        sign = "▼" if is_open else "▶"
+        width = self._widths()[0]
+        return Content.assemble(
+            (f"{sign} ", "$accent"),
+            (name.ljust(width + 3), "bold"),
+            (told, DIM if told == "defaults" else MUTED),
+        )
+
+    def _words_of(self, section: Section) -> str:
+        if self._draft is None:
+            return ""
+        keys = {one.key for one in section.settings}
+        wrong = sum(fault.key in keys or fault.key == section.name for fault in self._draft.faults)
+        changed = sum(one.key in keys for one in self._draft.changed())
+        words = [f"{wrong} wrong"] if wrong else []
+        words += [f"{changed} changed"] if changed else []
+        return " · ".join(words) or "defaults"
+
+    @property
+    def _inner(self) -> int:
+        return max(40, self.scrollable_content_region.width or 72)
+
+    def _widths(self) -> tuple[int, int]:
+        """Return the cells for names and for boxes."""
+        inner = self._inner
+        name = 27 if inner >= 70 else 22
+        return name, max(12, min(34, inner - name - 6 - 15))
+
+    def _setting_line(self, setting: Setting) -> Content:
+        draft = self._draft
+        assert draft is not None
+        name_width, box_width = self._widths()
+        value = self._value(setting)
+        fault = draft.fault_of(setting.key)
+        is_changed = any(one.key == setting.key for one in draft.changed())
+        is_locked = self.is_locked(setting.key)
+        sign, sign_style = " ", MUTED
+        if fault is not None:
+            sign, sign_style = WRONG, "$text-error"
+        elif is_locked:
+            sign = LOCKED
+        elif is_changed:
+            sign, sign_style = CHANGED, "$accent"
+        name = _clipped(setting.name, name_width)
+        parts: list[tuple[str, str] | str | Content] = [
+            (f"  {sign} ", sign_style),
+            (name, "bold" if is_changed else ""),
+        ]
+        if self.editor is not None and self.key == setting.key:
+            return Content.assemble(*parts, *self._box_being_typed(name_width))
+        style = "" if is_changed or fault else MUTED
+        parts += [(_box(setting, value, box_width), style)]
+        if fault is not None:
+            note, note_style = fault.message.partition(", found ")[0], "$text-error"
+        elif is_changed and not setting.is_required:
+            note, note_style = f"default {shown(setting.default) or 'none'}", MUTED
+        else:
+            note, note_style = setting.unit, DIM
+        room = self._inner - name_width - box_width - 6
+        note = note if cell_len(note) <= room else f"{note[: max(0, room - 1)]}…"
+        return Content.assemble(*parts, "  ", (note, note_style))
+
+    def _box_being_typed(self, name_width: int) -> list[Any]:
+        assert self.editor is not None
+        width = self._inner - name_width - 4 - 4
+        text, at = self.editor.window(width - 1)
+        text = text.ljust(at + 1)
+        fill = " " * max(0, width - cell_len(text))
+        return [
+            ("[ ", "bold $accent"),
+            (text[:at], "bold"),
+            (text[at], "reverse"),
+            (text[at + 1 :], "bold"),
+            (fill, ""),
+            (" ]", "bold $accent"),
+        ]
+
+    def _tell_title(self) -> None:
+        if self.finder is not None:
+            text = self.finder.text
+            self.set_title(f"Form  / {text}▏  enter keeps · esc ends")
+        elif self._needle:
+            self.set_title(f"Form  / {self._needle}  (esc shows all)")
+        else:
+            self.set_title("Form   / find a key")
+
+    # Keys
+
+    def action_open(self) -> None:
+        """Open or close a section, type into a setting, or take its next choice."""
+        row = self.row
+        if row is None:
+            return
+        if row.setting is None:
+            self._turn_section(row.section.name)
+        elif self.is_locked(row.setting.key):
+            self.post_message(self.Refused(row.setting.key))
+        elif row.setting.kind in ("bool", "choice"):
+            self._choose(row.setting, 1)
+        else:
+            text = shown(self._value(row.setting))
+            self.editor = LineEditor(text, len(text))
+            self._redraw_row()
+
+    def action_move_left(self) -> None:
+        """Take the choice before, or close the section."""
+        self._sideways(-1)
+
+    def action_move_right(self) -> None:
+        """Take the next choice, or open the section."""
+        self._sideways(1)
+
+    def _sideways(self, step: int) -> None:
+        row = self.row
+        if row is None:
+            return
+        if row.setting is None:
+            if (row.section.name in self._open) != (step > 0):
+                self._turn_section(row.section.name)
+        elif row.setting.kind in ("bool", "choice"):
+            if self.is_locked(row.setting.key):
+                self.post_message(self.Refused(row.setting.key))
+            else:
+                self._choose(row.setting, step)
+        elif step < 0:
+            self.cursor = next(
+                number for number, one in enumerate(self._rows) if one.key == f"{row.section.name}."
+            )
+
+    def _turn_section(self, name: str) -> None:
+        self._open ^= {name}
+        self.draw()
+
+    def _choose(self, setting: Setting, step: int) -> None:
+        choices: list[Any] = [False, True] if setting.kind == "bool" else list(setting.choices)
+        if setting.is_optional:
+            choices.insert(0, None)
+        value = self._value(setting)
+        at = choices.index(value) if value in choices else -step if step > 0 else 0
+        self.post_message(self.Chosen(setting.key, choices[(at + step) % len(choices)]))
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        """Return whether a key goes into the text that is typed."""
+        return self.is_typing and character is not None and character.isprintable()
+
+    async def on_key(self, event: events.Key) -> None:
+        """Take the keys that are typed."""
+        if self.editor is not None:
+            is_taken = self._key_of_editor(self.editor, event)
+        elif self.finder is not None:
+            is_taken = self._key_of_finder(self.finder, event)
+        elif event.key in ("space", "backspace") and self.row is not None:
+            is_taken = event.key == "space"
+            if is_taken:
+                self.action_open()
+        else:
+            return
+        if is_taken:
+            event.stop()
+            event.prevent_default()
+
+    def _key_of_editor(self, editor: LineEditor, event: events.Key) -> bool:
+        key, setting = event.key, self.row.setting if self.row else None
+        assert setting is not None
+        if key == "escape":
+            self.editor = None
+            self.post_message(self.Left(setting.key))
+            self._redraw_row()
+            return True
+        if key in ("enter", "down", "up", "tab", "shift+tab"):
+            self.finish()
+            self._redraw_row()
+            if key in ("enter", "down"):
+                self.cursor += 1
+            elif key == "up":
+                self.cursor -= 1
+            return "tab" not in key
+        if key == "backspace" and not editor.text:
+            self.finish()
+            self._redraw_row()
+            return True
+        before = editor.text
+        if event.is_printable and event.character:
+            editor.insert(event.character)
+        elif not editor.press(key):
+            return False
+        if editor.text != before:
+            self.post_message(self.Typed(setting.key, editor.text))
+        self._redraw_row()
+        return True
+
+    def _key_of_finder(self, finder: LineEditor, event: events.Key) -> bool:
+        if event.key == "escape":
+            return self.end_find()
+        if event.key in ("enter", "down", "up"):
+            self.finder = None
+            self._tell_title()
+            return True
+        if event.is_printable and event.character:
+            finder.insert(event.character)
+        elif not finder.press(event.key):
+            return False
+        self._needle = finder.text
+        self._rows = self._visible_rows()
+        self._cursor = next((n for n, row in enumerate(self._rows) if row.setting), 0)
+        self.draw(is_cursor_kept=False)
+        self.scroll_to(y=0, animate=False)
+        self.cursor_moved()
+        return True
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Type what was pasted, or hand whole lines of YAML over."""
+        event.stop()
+        row = self.row
+        if self.editor is not None and row is not None and row.setting is not None:
+            self.editor.insert(event.text)
+            self.post_message(self.Typed(row.setting.key, self.editor.text))
+            self._redraw_row()
+        elif self.finder is None:
+            self.post_message(self.Pasted(event.text))
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor where the mouse is; on the cursor's own row, open it."""
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        number = offset.y + self.scroll_offset.y
+        if not 0 <= number < len(self._rows):
+            return
+        is_box = offset.x >= self._widths()[0] + 4
+        if self.editor is not None and number == self._cursor:
+            return
+        self.finish()
+        was_there = number == self._cursor
+        self.cursor = number
+        if was_there or is_box or self._rows[number].setting is None:
+            self.action_open()
+
+    def on_blur(self) -> None:
+        """Leave what is typed into."""
+        self.finish()
+        self._redraw_row()
+
+    def on_resize(self) -> None:
+        """Lay the rows out for the new width."""
+        if self._draft is not None:
+            self.draw()
+
+    def cursor_moved(self) -> None:
+        """Tell where the cursor is."""
+        self.post_message(self.Moved())
+
+    def _redraw_row(self) -> None:
+        if self._draft is not None and self._rows:
+            self.set_line(self._cursor, self._line(self._rows[self._cursor]))
+
+
+def _clipped(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) < width else text[: width - 2] + "… "
+
+
+def _box(setting: Setting, value: Any, width: int) -> str:
+    """Return the value in its box, as wide as the others."""
+    if setting.kind == "bool" and isinstance(value, bool):
+        return f"[{'x' if value else ' '}] {'yes' if value else 'no'}".ljust(width)
+    text = shown(value) if value is not MISSING else ""
+    if value is None:
+        text = "null"
+    inner = width - 4
+    if setting.kind == "choice":
+        return f"( {_fitted(text, inner - 2)} ▾ )"
+    return f"[ {_fitted(text, inner)} ]"
+
+
+def _fitted(text: str, width: int) -> str:
+    text = " ".join(text.split("\n"))
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    return set_cell_size(text, width - 1) + "…"
