@@ -126,7 +126,7 @@ KEYS: tuple[Key, ...] = (
     Key("view.blink", "v", "blink", "Before/after", ("live", "compare"), _VIEW,
         "undistilled and student in turn, at one place", panes=("samples",)),
     Key("view.sort", "s", "sort", "Sort", ("runs", "compare"), _VIEW,
-        "by the next column; again turns it round", panes=("runs", "table")),
+        "by the next column", panes=("runs", "table")),
     Key("view.reload", "f5", "reload", "", ("runs", "config", "compare"), _VIEW, "read again",
         is_shown=False),
     # Runs
@@ -142,6 +142,8 @@ KEYS: tuple[Key, ...] = (
         "into the trash folder; u takes it back", is_asked=True, is_shown=False),
     Key("runs.undo", "u", "undo_trash", "Undo", ("runs",), _LIST,
         "take the last run back out of the trash", is_shown=False),
+    Key("runs.empty_trash", "ctrl+x", "empty_trash", "Empty trash", ("runs",), _LIST,
+        "delete what is in the trash for good", is_asked=True, is_shown=False),
     # Run control
     Key("run.pause", "p", "pause", "Pause", ("live", "runs"), _RUN,
         "hold still after the current step; again goes on"),

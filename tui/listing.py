@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DiffoptError
-from engine.run import JournalReader, RunFolder, RunState, StoredEvent, shelf
+from engine.run import JournalReader, RunFolder, RunState, RunStatus, StoredEvent, shelf
 from engine.run.events import (
     RunCancelled,
     RunFailed,
@@ -32,7 +32,7 @@ from tui.state import RunView
 from tui.telling import headline
 
 BUDGET_SECONDS = 0.03  # for reading journals in one refresh
-UNREADABLE = "unreadable"
+UNREADABLE = "damaged"
 _OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 _BRIEF = (
     RunQueued, RunStarted, RunPlanned, StageStarted, StageAccepted, RunFinished, RunFailed,
@@ -46,7 +46,7 @@ class RunRow:
     """A run as the table shows it."""
 
     path: Path
-    state: str = ""  # a RunState, "unreadable", "" while it was not read
+    state: str = ""  # a RunState, "damaged", "" while it was not read
     stage: str = ""
     progress: float | None = None  # of the run's time, in [0, 1]
     score: float | None = None  # of the best student that passed
@@ -64,6 +64,7 @@ class RunRow:
     is_archived: bool = False
     is_live: bool = False  # a worker holds it
     view: RunView | None = field(default=None, compare=False)  # of one that is not over
+    status: RunStatus | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -200,7 +201,7 @@ class Listing:
         return RunRow(
             run.path,
             str(status.state),
-            stage=headline(view),
+            stage=_short(headline(view)),
             progress=progress_of(view),
             score=passed.score if passed else None,
             lower_bound=passed.lower_bound if passed else None,
@@ -217,6 +218,7 @@ class Listing:
             is_archived=shelf.is_archived(run) and status.pid is None,
             is_live=status.pid is not None,
             view=view,
+            status=status,
         )
 
 
@@ -242,7 +244,7 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
             case StageStarted() as event:
                 outputs[event.stage] = event.output_steps
                 count = max(count, event.stage)
-                words = f"stage {event.stage}/{count} · {event.input_steps} → {event.output_steps}"
+                words = f"{event.stage}/{count} {event.input_steps}→{event.output_steps}"
                 row = replace(row, stage=words, progress=(event.stage - 1) / count)
             case StageAccepted() as event:
                 steps = outputs.get(event.stage)
@@ -265,6 +267,11 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
             case _:
                 pass
     return row
+
+
+def _short(place: str) -> str:
+    """Return "2/3 16→8 train" for a headline."""
+    return place.removeprefix("stage ").replace(" → ", "→").replace(" · ", " ")
 
 
 def _time_of(latest: dict[str, Any], view: RunView) -> float:

@@ -32,6 +32,7 @@ COLOURS = (
 )  # fmt: skip
 REQUIRED = tuple(name for name in COLOURS if name != "boost")
 TEXT_COLOURS = ("foreground", "primary", "secondary", "accent", "success", "warning", "error")
+GROUNDS = ("background", "surface", "panel", "block-cursor-blurred-background")
 READABLE = 4.5  # WCAG 2.2, success criterion 1.4.3
 
 _OTHERS = ("title", "about", "dark", "ansi", "series", "variables")
@@ -165,7 +166,7 @@ def hard_to_read(loaded: LoadedTheme, least: float = READABLE) -> list[str]:
     if theme.ansi:
         return []
     css = theme.to_color_system().generate() | theme.variables
-    grounds = [(key, Color.parse(css[key])) for key in ("background", "surface", "panel")]
+    grounds = [(key, Color.parse(css[key])) for key in GROUNDS]
     inks = [(key, Color.parse(css[key])) for key in (*TEXT_COLOURS, "text-muted")]
     inks += [(f"series-{n}", Color.parse(css[f"series-{n}"])) for n in range(1, SERIES + 1)]
     pairs = [(*ink, *ground) for ink, ground in itertools.product(inks, grounds)]
@@ -247,7 +248,8 @@ def _shades(colours: Mapping[str, Color]) -> dict[str, str]:
         "block-cursor-foreground": ground.hex,
         "block-cursor-background": primary.hex,
         "block-cursor-blurred-foreground": ink.hex,
-        "block-cursor-blurred-background": ground.blend(primary, 0.22).hex,
+        "block-cursor-blurred-background": ground.blend(primary, 0.14).hex,
+        "block-cursor-blurred-text-style": "bold",
         "scrollbar": ground.blend(ink, 0.28).hex,
         "scrollbar-hover": ground.blend(ink, 0.4).hex,
         "scrollbar-active": primary.hex,

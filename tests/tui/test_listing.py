@@ -100,7 +100,7 @@ def test_a_run_at_work_says_where_it_is(root: Path) -> None:
         journal.emit(PhaseProgressed(phase="train", done=25, total=100, stage=2, eta_seconds=75.0))
         row = read(root)["a"]
         assert (row.state, row.is_live) == ("running", True)
-        assert row.stage == "stage 2/2 · 8 → 4 · train"
+        assert row.stage == "2/2 8→4 train"
         assert (row.steps, row.score, row.lower_bound) == (8, 0.97, 0.96)
         assert row.eta_seconds == pytest.approx(75.0)
         assert row.view is not None
@@ -126,7 +126,7 @@ def test_a_run_that_ended_badly_says_why_and_how_far_it_came(
     row = read(root)["a"]
     assert row.state == state
     assert reason in row.reason
-    assert row.stage == "stage 2/2 · 8 → 4"
+    assert row.stage == "2/2 8→4"
     assert (row.progress, row.steps, row.score) == (0.5, 8, 0.97)
 
 
@@ -143,7 +143,7 @@ def test_a_damaged_journal_is_a_row_that_says_so(root: Path) -> None:
         path.unlink()
     run.journal_path.write_bytes(b"no journal" * 1000)
     rows = read(root)
-    assert rows["a"].state == "unreadable"
+    assert rows["a"].state == "damaged"
     assert "journal.sqlite" in rows["a"].reason
     assert rows["b"].state == "queued"
 

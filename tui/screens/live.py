@@ -25,10 +25,10 @@ from tui.keys import bindings_for
 from tui.machine import GpuWatch, Machine, look
 from tui.messages import CommandSent, RunOpened
 from tui.permits import RUN_ACTIONS, is_taking_up, why_not
+from tui.questions import about_run, about_stage
 from tui.screens.base import DiffoptScreen
 from tui.screens.live_layout import TABS, LiveLayout, regions
 from tui.screens.live_words import ASKING, answer_words, banner, right, subject
-from tui.telling import clock_time
 from tui.widgets.chart import Charts
 from tui.widgets.grid_axis import GridAxis
 from tui.widgets.hardware import Hardware, short_lines
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from textual.layout import Layout
 
     from engine.run import RunFolder
-    from tui.dialogs import Question
 
 CHART_SECONDS = 2.0
 MACHINE_SECONDS = 4.0
@@ -355,7 +354,7 @@ class LiveScreen(DiffoptScreen):
         stage = snapshot.view.current_stage if snapshot is not None else None
         if snapshot is None or stage is None:
             return
-        answer = await self.diffopt.ask(_about_stage(snapshot))
+        answer = await self.diffopt.ask(about_stage(snapshot))
         if answer == "checkpoint":
             self._send(CommandKind.CHECKPOINT)
         if answer in ("checkpoint", "cancel"):
@@ -364,20 +363,10 @@ class LiveScreen(DiffoptScreen):
     @work(exclusive=True, group="ask")
     async def action_cancel_run(self) -> None:
         """Ask for the run's name, then end it."""
-        from tui.dialogs import confirm
-
         snapshot = self.snapshot
         if snapshot is None:
             return
-        name = snapshot.run.name
-        question = confirm(
-            "Cancel the run",
-            f"{name} ends here and cannot be taken up again. Kept are its journal, its samples and "
-            "the students that passed; what is being trained is lost.",
-            "Cancel the run",
-            no="Keep it running",
-            typed=name,
-        )
+        question = about_run(snapshot.run.name)
         if await self.diffopt.ask(question) == "yes":
             self._send(CommandKind.CANCEL_RUN)
 
@@ -607,31 +596,3 @@ def _tab_strip(here: str) -> Content:
         parts.append((_TAB_WORDS[name], "bold $accent" if name == here else "$text-muted"))
         parts.append((" · ", "$text-disabled"))
     return Content.assemble(*parts[:-1], ("  [ ]", "$text-disabled"))
-
-
-def _about_stage(snapshot: Snapshot) -> Question:
-    """Return the question before a stage is given up, with what is kept and what is lost."""
-    from tui.dialogs import Choice, Question
-
-    view = snapshot.view
-    stage = view.current_stage
-    assert stage is not None
-    last = view.last_checkpoint
-    if last is not None and last[1].step and snapshot.step:
-        kept = (
-            f"The last checkpoint is of step {last[1].step}, {clock_time(last[0])}; "
-            f"the run is at step {snapshot.step}."
-        )
-    else:
-        kept = "No checkpoint was written since it began."
-    steps = f" ({stage.input_steps} → {stage.output_steps})" if stage.output_steps else ""
-    return Question(
-        f"Cancel stage {stage.stage}{steps}",
-        f"Training of this stage ends, and the run finishes with the last accepted student. {kept}",
-        (
-            Choice("keep", "Keep running"),
-            Choice("checkpoint", "Checkpoint, then cancel"),
-            Choice("cancel", "Cancel now", is_destructive=True),
-        ),
-        yes="cancel",
-    )

@@ -199,7 +199,11 @@ class Pane(ScrollView, can_focus=True):
 
     def strip_of(self, row: int) -> Strip:
         """Return a line as a strip, however long it is."""
-        line, base = self._lines[row], self.visual_style
+        return self.strip_of_content(self._lines[row])
+
+    def strip_of_content(self, line: Content) -> Strip:
+        """Return any line as a strip in the pane's style."""
+        base = self.visual_style
         segments = [
             Segment(text, (base + style).rich_style)
             for text, style in line.render(base, end="", parse_style=_parsed)
