@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from time import monotonic
 
 import mlx.core as mx
@@ -38,6 +38,7 @@ from engine.training.trajectories import (
 )
 
 Progress = Callable[[int, int], None]
+Paths = Callable[[], Trajectories]  # made, or read, when first asked for
 
 
 @dataclass
@@ -173,6 +174,15 @@ class RunContext:
                     self.hooks.with_room(partial(rows.append, made))
                     progress(part.stop, count)
         return Trajectories(**rows.arrays(), conditions=conditions, grid=teacher.grid)
+
+    def paths_of(self, teacher: DiffusionModel, *, stage: int) -> Paths:
+        """Return how to come by the paths of `teacher`, for a stage that may not need them."""
+        return cache(lambda: self.trajectories_of(teacher, stage=stage))
+
+    def forget_trajectories(self, up_to_stage: int) -> None:
+        """Remove the paths of all teachers up to a stage's: no later try begins at them."""
+        for stage in range(1, up_to_stage + 1):
+            self.hooks.memory.forget(f"trajectories-{stage}")
 
     def as_teacher(self, model: DiffusionModel) -> DiffusionModel:
         """Return `model` held as the hardware section asks of a frozen teacher."""

@@ -12,9 +12,9 @@ import mlx.nn as nn
 
 from engine import hardware
 from engine.config import DiffusionOptimizationConfig, config_from_dict
-from engine.context import RunContext
+from engine.context import Paths, RunContext
 from engine.diffusion.grid import Grid
-from engine.errors import ConfigError
+from engine.errors import ConfigError, TrainingError
 from engine.hooks import Hooks
 from engine.interruptions import CancelStage
 from engine.memory import Record
@@ -31,7 +31,6 @@ from engine.training.classifier import CLASSIFIER_CLASSES, CLASSIFIER_SHAPE, loa
 from engine.training.conditions import Conditions
 from engine.training.distill import ProgressiveDistillation
 from engine.training.images import load_images
-from engine.training.trajectories import Trajectories
 
 MOST_SPLITS = 2  # reductions that may be cut in two because no try of them passed
 
@@ -117,10 +116,9 @@ class AdaptiveDiffusionOptimizer:
         Return the last accepted student, or the original if none passed.
         """
         run, config = self.context, self.config
-        trajectories = run.trajectories_of(self.base_model, stage=1)
-        self.sampling_scheduler.share(trajectories=trajectories, evaluator=run.select)
+        paths = run.paths_of(self.base_model, stage=1)
         self.training_free, final_grid = choose_final_grid(
-            run, self.sampling_scheduler, self.distillation_manager, trajectories
+            run, self.sampling_scheduler, self.distillation_manager, paths
         )
         plan = deque(config.planned_steps())
         self._announce(list(plan))
@@ -128,21 +126,18 @@ class AdaptiveDiffusionOptimizer:
         teacher, number, splits = self.base_model, 0, 0
         while plan:
             output_steps, number = plan.popleft(), number + 1
-            paths = (
-                trajectories
-                if teacher is self.base_model
-                else run.trajectories_of(teacher, stage=number)
-            )
             outcome = self._stage(
                 number, teacher, output_steps, final_grid, paths, may_split=splits < MOST_SPLITS
             )
             if outcome.student is not None:
-                teacher = outcome.student
+                teacher, paths = outcome.student, run.paths_of(outcome.student, stage=number + 1)
+                run.forget_trajectories(number)
             elif outcome.split_at is not None:
                 splits += 1
                 plan.extendleft([output_steps, outcome.split_at])
                 self._announce(list(plan), first=number + 1, input_steps=teacher.steps)
             else:
+                self._raise_if_nothing_could_be_trained(outcome)
                 run.hooks.emit(
                     StageRolledBack(
                         stage=number,
@@ -154,13 +149,19 @@ class AdaptiveDiffusionOptimizer:
                 break
         return teacher
 
+    def _raise_if_nothing_could_be_trained(self, outcome: StageOutcome) -> None:
+        """Raise TrainingError where every try of the run diverged: there is nothing to measure."""
+        reports = self.stage_reports
+        if reports and not outcome.reason and all(one.select_quality is None for one in reports):
+            raise TrainingError(reports[-1].reason)
+
     def _stage(
         self,
         number: int,
         teacher: DiffusionModel,
         output_steps: int,
         final_grid: Grid | None,
-        trajectories: Trajectories,
+        paths: Paths,
         *,
         may_split: bool,
     ) -> StageOutcome:
@@ -180,7 +181,7 @@ class AdaptiveDiffusionOptimizer:
                 teacher=teacher,
                 output_steps=output_steps,
                 final_grid=final_grid,
-                trajectories=trajectories,
+                paths=paths,
                 may_split=may_split,
             )
         except CancelStage as cancellation:

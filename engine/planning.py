@@ -3,15 +3,21 @@
 What no training reaches, then short pilots of the most promising grids.
 """
 
+import logging
+from dataclasses import asdict
 from itertools import count
 
-from engine.context import RunContext
+from engine.context import Paths, RunContext
 from engine.diffusion.grid import Grid
+from engine.errors import TrainingError
 from engine.memory import Record
+from engine.models.diffusion import DiffusionModel
 from engine.run.events import GridChosen, RankedGrid
 from engine.training.adaptive import AdaptiveScheduler, Candidate, Ranked
 from engine.training.distill import ProgressiveDistillation, StageConfig, uniform_subset
 from engine.training.trajectories import Trajectories
+
+logger = logging.getLogger(__name__)
 
 _PILOT = 1000  # seeds of pilots are numbered from here, apart from any stage
 
@@ -20,7 +26,7 @@ def choose_final_grid(
     run: RunContext,
     scheduler: AdaptiveScheduler,
     distillation: ProgressiveDistillation,
-    trajectories: Trajectories,
+    paths: Paths,
 ) -> tuple[list[Ranked], Grid | None]:
     """Return (the ranking at target_steps without training, the grid for the last student).
 
@@ -29,7 +35,9 @@ def choose_final_grid(
     """
 
     def plan() -> Record:
-        training_free, ranked = _ranked_plans(run, scheduler, distillation, trajectories)
+        scheduler.share(trajectories=paths(), evaluator=run.select)
+        training_free, ranked = _ranked_plans(run, scheduler, distillation, paths())
+        scheduler.forget_trajectories()
         return Record(
             facts={
                 "training_free": [one.to_record() for one in training_free],
@@ -76,11 +84,12 @@ def _ranked_plans(
             uniform,
         ]  # training may reverse the order: keep uniform in
         if settings.pilot_iterations and len(pilots) > 1:
-            ranked = []
+            piloted = []
             for number, grid in enumerate(pilots, _PILOT):
-                ranked.append(_pilot(run, distillation, grid, trajectories, number))
+                piloted.append(_pilot(run, distillation, grid, trajectories, number))
                 tick(grid)
-            ranked.sort(key=lambda one: -one.quality.score)
+            # where none could be trained, what they score untrained is all there is
+            ranked = sorted(filter(None, piloted), key=lambda one: -one.quality.score) or ranked
     chosen = ranked[0].candidate.grid
     run.hooks.emit(
         GridChosen(
@@ -102,24 +111,42 @@ def _ranked_plans(
 
 def stage_grids(
     run: RunContext,
-    teacher_scheduler: AdaptiveScheduler,
+    teacher: DiffusionModel,
     *,
+    number: int,
     output_steps: int,
     final_grid: Grid | None,
+    paths: Paths,
 ) -> list[Grid]:
-    """Return the grids a stage may use, the planned one first.
+    """Return the grids that stage `number` may use, the planned one first.
 
     All of them are subsets of its teacher's own grid. Intermediate grids contain the final one's
     points, planned by the teacher's own cost matrix.
     """
-    teacher = teacher_scheduler.model
+
+    def grids() -> Record:
+        found = _stage_grids(run, teacher, output_steps, final_grid, paths)
+        return Record(facts={"grids": [asdict(grid) for grid in found]})
+
+    facts = run.remembered(f"stage-{number}-grids", grids, stage=number).facts
+    return [Grid.from_dict(one) for one in facts["grids"]]
+
+
+def _stage_grids(
+    run: RunContext,
+    teacher: DiffusionModel,
+    output_steps: int,
+    final_grid: Grid | None,
+    paths: Paths,
+) -> list[Grid]:
     if final_grid is None:
         return [uniform_subset(teacher, output_steps)]
+    scheduler = AdaptiveScheduler(teacher, run.config.schedule, scheduler=run.original.settings)
+    scheduler.share(trajectories=paths())
     if output_steps > run.config.target_steps:
-        return teacher_scheduler.programme_grids(
-            output_steps, forced=teacher.grid.indices_of(final_grid)
-        )
-    others = teacher_scheduler.training_grids(output_steps)
+        forced = teacher.grid.indices_of(final_grid)
+        return scheduler.programme_grids(output_steps, forced=forced)
+    others = scheduler.training_grids(output_steps)
     return [final_grid, *(grid for grid in others if grid.timesteps != final_grid.timesteps)]
 
 
@@ -129,15 +156,22 @@ def _pilot(
     grid: Grid,
     trajectories: Trajectories,
     number: int,
-) -> Ranked:
-    """Return how good a student on `grid` becomes in a short distillation from the original."""
+) -> Ranked | None:
+    """Return how good a student on `grid` becomes in a short distillation from the original.
+
+    None where its training diverged.
+    """
     student = distillation.student_of(run.base_model, grid)
     config = StageConfig(
         iterations=run.config.schedule.pilot_iterations,
         seed_path=(number,),
         trajectories=trajectories,
     )
-    distillation.distill_stage(run.base_model, student, config)
+    try:
+        distillation.distill_stage(run.base_model, student, config)
+    except TrainingError as error:
+        logger.warning("the pilot on %s came to nothing: %s", grid.name, error)
+        return None
     quality = run.select.quality_of(student)
     run.evaluated(f"pilot on {grid.name}", quality, "select", steps=grid.steps)
     return Ranked(Candidate("ddim", grid), quality)

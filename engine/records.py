@@ -142,30 +142,28 @@ class StageReport:
     grid_name: str
     iterations: int
     learning_rate: float
-    final_loss: float
-    select_quality: Quality
+    final_loss: float | None  # None: it diverged before the first report
+    select_quality: Quality | None  # None: it diverged, there was nothing to look at
     final_quality: (
         Quality | None
     )  # None: it failed on the select noise and the final noise was not looked at
     is_accepted: bool
     seconds: float
+    reason: str = ""  # what the gate said
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready values."""
         out = asdict(self)
-        out["select_quality"] = self.select_quality.to_dict()
-        out["final_quality"] = self.final_quality.to_dict() if self.final_quality else None
+        for name in ("select_quality", "final_quality"):
+            quality = getattr(self, name)
+            out[name] = quality.to_dict() if quality else None
         return out
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StageReport:
         """Return the report that `to_dict` wrote."""
-        final = values["final_quality"]
-        return cls(
-            **{
-                **values,
-                "timesteps": tuple(values["timesteps"]),
-                "select_quality": Quality.from_dict(values["select_quality"]),
-                "final_quality": Quality.from_dict(final) if final else None,
-            }
-        )
+        looks = {
+            name: Quality.from_dict(values[name]) if values[name] else None
+            for name in ("select_quality", "final_quality")
+        }
+        return cls(**{**values, "timesteps": tuple(values["timesteps"]), **looks})

@@ -156,15 +156,16 @@ def _stage_table(stages: Sequence[Mapping[str, Any]]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for stage in stages:
-        final = stage["final_quality"]
+        select, final = stage["select_quality"], stage["final_quality"]
+        verdict = "accepted" if stage["is_accepted"] else "rejected" if select else "diverged"
         rows.append(
             f"| {stage['stage_number']} | {stage['attempt']} | {stage['remedy']} | "
             f"{stage['input_steps']} to {stage['output_steps']} | {stage['grid_name']} | "
             f"{stage['iterations']} | {stage['learning_rate']:g} | "
-            f"{stage['select_quality']['score']:.4f} | "
+            f"{_number(select['score'] if select else None)} | "
             f"{_number(final['score'] if final else None)} | "
             f"{_number(final['lower_bound'] if final else None)} | "
-            f"{'accepted' if stage['is_accepted'] else 'rejected'} |"
+            f"{verdict} |"
         )
     return rows
 

@@ -181,7 +181,7 @@ def _frontier(run: RunContext) -> list[dict[str, Any]]:
     """
     points = []
     for report in run.reports:
-        if not report.is_accepted:
+        if not report.is_accepted or report.select_quality is None:
             continue
         steps = report.output_steps
         uniform = run.original.settings.grid(steps, None, "ddim")

@@ -1,11 +1,12 @@
 """One stage with all its tries: train, look, judge; then accept, climb the ladder, or give up."""
 
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 import mlx.core as mx
 
-from engine.context import RunContext
+from engine.context import Paths, RunContext
 from engine.diffusion.grid import Grid
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
@@ -16,14 +17,10 @@ from engine.run.events import (
     StageRejected,
     StageStarted,
 )
-from engine.training.adaptive import AdaptiveScheduler
-from engine.training.distill import (
-    ProgressiveDistillation,
-)
-from engine.training.gate import judge, rungs, smaller_reduction
+from engine.training.distill import ProgressiveDistillation
+from engine.training.gate import Verdict, judge, rungs, smaller_reduction
 from engine.training.trainer import put_parameters
-from engine.training.trajectories import Trajectories
-from engine.tries import Try, train_try
+from engine.tries import Try, forget_unfinished, train_try
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,16 @@ def run_stage(
     teacher: DiffusionModel,
     output_steps: int,
     final_grid: Grid | None,
-    trajectories: Trajectories,
+    paths: Paths,
     may_split: bool,
 ) -> StageOutcome:
     """Return what came of stage `number`, from `teacher` to `output_steps`.
 
     Every try is recorded in `run.reports`.
     """
-    grids = _grids(run, teacher, output_steps, final_grid, trajectories)
+    grids = stage_grids(
+        run, teacher, number=number, output_steps=output_steps, final_grid=final_grid, paths=paths
+    )
     ladder = rungs(
         run.config.training.retries,
         input_steps=teacher.steps,
@@ -72,26 +71,14 @@ def run_stage(
             learning_rate=run.config.training.learning_rate * remedy.learning_rate_factor,
             next_remedy=ladder[attempt].name if attempt < len(ladder) else None,
         )
-        student = _made(run, distillation, plan, trajectories)
+        student = _made(run, distillation, plan, paths)
         if student is not None:
             return StageOutcome(student=student)
     return StageOutcome()
 
 
-def _grids(
-    run: RunContext,
-    teacher: DiffusionModel,
-    output_steps: int,
-    final_grid: Grid | None,
-    trajectories: Trajectories,
-) -> list[Grid]:
-    scheduler = AdaptiveScheduler(teacher, run.config.schedule, scheduler=run.original.settings)
-    scheduler.share(trajectories=trajectories, evaluator=run.select)
-    return stage_grids(run, scheduler, output_steps=output_steps, final_grid=final_grid)
-
-
 def _made(
-    run: RunContext, distillation: ProgressiveDistillation, plan: Try, trajectories: Trajectories
+    run: RunContext, distillation: ProgressiveDistillation, plan: Try, paths: Paths
 ) -> DiffusionModel | None:
     """Train and judge one try, or recall what came of it; return the student if it passed."""
     student, started = distillation.student_of(plan.teacher, plan.grid), monotonic()
@@ -103,18 +90,20 @@ def _made(
                 stage=plan.stage, input_steps=plan.teacher.steps, output_steps=plan.grid.steps
             )
         )
-    if trained is None or not (trained.tensors or judged):
-        trained = train_try(run, distillation, plan, student, trajectories)
+    if trained is None or not (trained.tensors or judged or trained.facts.get("diverged")):
+        trained = train_try(run, distillation, plan, student, paths())
         run.keep(plan.record_name, trained, stage=plan.stage)
     # Not before the finished weights are kept: a kill in between would cost the whole try.
-    run.hooks.memory.forget(f"{plan.record_name}-training")
+    forget_unfinished(run, plan)
     if trained.tensors:
         put_parameters(student.network, {k: mx.array(v) for k, v in trained.tensors.items()})
     run.losses[plan.title] = [(step, loss) for step, loss in trained.facts["losses"]]
     run.step += plan.iterations
 
     if judged is None:
-        judged = Record(facts={"report": _judged(run, plan, student, started).to_dict()})
+        diverged = trained.facts.get("diverged")
+        judge_it = partial(_diverged, reason=diverged) if diverged else partial(_judged, student)
+        judged = Record(facts={"report": judge_it(run, plan, started).to_dict()})
         run.keep(verdict_name, judged, stage=plan.stage)
     report = StageReport.from_dict(judged.facts["report"])
     run.reports.append(report)
@@ -125,7 +114,7 @@ def _made(
     return None
 
 
-def _judged(run: RunContext, plan: Try, student: DiffusionModel, started: float) -> StageReport:
+def _judged(student: DiffusionModel, run: RunContext, plan: Try, started: float) -> StageReport:
     """Look at one trained try, say what the gate says, and return the report."""
     with run.phase("gate", stage=plan.stage) as progress:
         verdict = judge(
@@ -166,6 +155,22 @@ def _judged(run: RunContext, plan: Try, student: DiffusionModel, started: float)
                 next_remedy=plan.next_remedy,
             )
         )
+    return _report(run, plan, started, verdict=verdict)
+
+
+def _diverged(run: RunContext, plan: Try, started: float, *, reason: str) -> StageReport:
+    """Reject a try whose loss exploded at every learning rate: there is nothing to look at."""
+    run.hooks.emit(
+        StageRejected(
+            stage=plan.stage, attempt=plan.attempt, reason=reason, next_remedy=plan.next_remedy
+        )
+    )
+    return _report(run, plan, started, reason=reason)
+
+
+def _report(
+    run: RunContext, plan: Try, started: float, *, verdict: Verdict | None = None, reason: str = ""
+) -> StageReport:
     losses = run.losses[plan.title]
     return StageReport(
         stage_number=plan.stage,
@@ -177,9 +182,10 @@ def _judged(run: RunContext, plan: Try, student: DiffusionModel, started: float)
         grid_name=plan.grid.name,
         iterations=plan.iterations,
         learning_rate=plan.learning_rate,
-        final_loss=losses[-1][1],
-        select_quality=verdict.select,
-        final_quality=verdict.final,
-        is_accepted=verdict.is_accepted,
+        final_loss=losses[-1][1] if losses else None,
+        select_quality=verdict.select if verdict else None,
+        final_quality=verdict.final if verdict else None,
+        is_accepted=verdict.is_accepted if verdict else False,
         seconds=monotonic() - started,
+        reason=verdict.reason if verdict else reason,
     )

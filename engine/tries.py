@@ -10,6 +10,7 @@ from mlx.utils import tree_flatten
 
 from engine.context import RunContext
 from engine.diffusion.grid import Grid
+from engine.errors import TrainingError
 from engine.interruptions import RetryStage
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
@@ -24,12 +25,11 @@ from engine.run.events import (
 )
 from engine.training.distill import (
     ProgressiveDistillation,
-    ProgressKeeper,
     StageConfig,
-    TrainingProgress,
 )
 from engine.training.evaluate import sample_all
 from engine.training.gate import Remedy
+from engine.training.progress import ProgressKeeper, TrainingProgress
 from engine.training.trainer import Trainer, parameters_of
 from engine.training.trajectories import Trajectories
 
@@ -53,6 +53,11 @@ class Try:
         return f"stage-{self.stage}-try-{self.attempt}"
 
     @property
+    def unfinished_names(self) -> tuple[str, str]:
+        """Under which its unfinished training is kept: the newest, and what is fallen back to."""
+        return f"{self.record_name}-training", f"{self.record_name}-fallback"
+
+    @property
     def title(self) -> str:
         """For a person."""
         return f"stage {self.stage} ({self.teacher.steps} to {self.grid.steps}), try {self.attempt}"
@@ -67,9 +72,10 @@ def train_try(
 ) -> Record:
     """Train one try, from its last checkpoint if it has one.
 
-    Return the student's weights and the losses.
+    Return the student's weights and the losses; no weights, and the reason under "diverged", where
+    the loss exploded at every learning rate.
     """
-    started, losses = monotonic(), []
+    started, losses, diverged = monotonic(), [], ""
     keeper = Keeper(run, plan, losses)
     start = TryStarted(
         stage=plan.stage,
@@ -94,7 +100,7 @@ def train_try(
                 stage_number=plan.stage,
                 seed_path=(plan.stage, plan.attempt, keeper.retries),
                 trajectories=trajectories,
-                progress=ProgressKeeper(keeper.keep, keeper.recall),
+                progress=keeper.as_progress(),
                 on_diverged=partial(_tell_diverged, run, plan, losses),
             )
             try:
@@ -104,7 +110,12 @@ def train_try(
                 keeper.begin_again()
                 student.network.update(weights)
                 run.hooks.emit(start)
+            except TrainingError as error:
+                diverged = str(error)
+                break
         distillation.on_step = None
+    if diverged:
+        return Record(facts={"losses": losses, "diverged": diverged})
     run.hooks.emit(
         StageTrained(
             stage=plan.stage,
@@ -124,32 +135,18 @@ class Keeper:
 
     def __init__(self, run: RunContext, plan: Try, losses: list[tuple[int, float]]) -> None:
         self._run, self._plan, self._losses = run, plan, losses
-        self._name = f"{plan.record_name}-training"
         again = run.recall(f"{plan.record_name}-again")
         self.retries = int(again.facts["retries"]) if again else 0
 
-    def keep(self, progress: TrainingProgress) -> CheckpointSaved | None:
-        """Keep the training as it stands."""
-        facts = {
-            "step": progress.step,
-            "rate": progress.rate,
-            "losses": self._losses,
-            "retries": self.retries,
-        }
-        event = self._run.keep(self._name, Record(progress.tensors, facts), stage=self._plan.stage)
-        return replace(event, step=self._run.step + progress.step) if event else None
-
-    def recall(self) -> TrainingProgress | None:
-        """Return the training as it was last kept; losses and metrics after it are dropped."""
-        record = self._run.recall(self._name)
-        if record is not None and record.facts["retries"] != self.retries:
-            record = None  # of the draws before a person asked for others
-        self._run.hooks.rewind(self._run.step + (record.facts["step"] if record else 0))
-        if record is None:
-            self._losses.clear()
-            return None
-        self._losses[:] = [(step, loss) for step, loss in record.facts["losses"]]
-        return TrainingProgress(record.facts["step"], record.facts["rate"], record.tensors)
+    def as_progress(self) -> ProgressKeeper:
+        """Return it as training knows it."""
+        newest, fallback = self._plan.unfinished_names
+        return ProgressKeeper(
+            keep=partial(self._keep, newest),
+            recall=partial(self._recall, newest),
+            keep_fallback=partial(self._keep, fallback),
+            recall_fallback=partial(self._recall, fallback),
+        )
 
     def begin_again(self) -> None:
         """Forget the training, and remember that this try was begun again.
@@ -158,11 +155,44 @@ class Keeper:
         """
         self.retries += 1
         self._run.keep(f"{self._plan.record_name}-again", Record(facts={"retries": self.retries}))
-        self.forget()
+        forget_unfinished(self._run, self._plan)
 
-    def forget(self) -> None:
-        """Drop the unfinished training."""
-        self._run.hooks.memory.forget(self._name)
+    def _keep(self, name: str, progress: TrainingProgress) -> CheckpointSaved | None:
+        """Keep the training as it stands."""
+        facts = {
+            "step": progress.step,
+            "rate": progress.rate,
+            "divergences": progress.divergences,
+            "first_losses": progress.first_losses,
+            "losses": self._losses,
+            "retries": self.retries,
+        }
+        event = self._run.keep(name, Record(progress.tensors, facts), stage=self._plan.stage)
+        return replace(event, step=self._run.step + progress.step) if event else None
+
+    def _recall(self, name: str) -> TrainingProgress | None:
+        """Return the training as it was kept; losses and metrics after it are dropped."""
+        record = self._run.recall(name)
+        if record is not None and record.facts["retries"] != self.retries:
+            record = None  # of the draws before a person asked for others
+        facts = record.facts if record else {"step": 0, "losses": []}
+        self._run.hooks.rewind(self._run.step + facts["step"])
+        self._losses[:] = [(step, loss) for step, loss in facts["losses"]]
+        if record is None:
+            return None
+        return TrainingProgress(
+            facts["step"],
+            facts["rate"],
+            record.tensors,
+            facts.get("divergences", 0),
+            tuple(facts.get("first_losses", ())),
+        )
+
+
+def forget_unfinished(run: RunContext, plan: Try) -> None:
+    """Drop what was kept of a try's training while it was unfinished."""
+    for name in plan.unfinished_names:
+        run.hooks.memory.forget(name)
 
 
 def _tell_diverged(

@@ -266,7 +266,7 @@ def _release_memory() -> None:
 def _forget_intermediate(memory: Memory) -> None:
     """Remove what only unfinished work needs, which is most of it; the accepted students stay."""
     for name in memory.names():
-        if name.startswith("trajectories-") or name.endswith("-training"):
+        if name.startswith("trajectories-") or name.endswith(("-training", "-fallback")):
             memory.forget(name)
 
 

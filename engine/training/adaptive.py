@@ -118,6 +118,10 @@ class AdaptiveScheduler:
             self._evaluator = evaluator
             self._measured.clear()
 
+    def forget_trajectories(self) -> None:
+        """Let go of the trajectories, which are large; they are made again if asked for."""
+        self._trajectories = None
+
     @property
     def trajectories(self) -> Trajectories:
         """The model's paths on its own fine grid, from train noise."""

@@ -12,7 +12,7 @@ Usable as a library, without a run folder::
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -31,6 +31,13 @@ from engine.records import DistillationStage, StepReport
 from engine.settings import HardwareSettings, LoraSettings, TrainingSettings
 from engine.training.conditions import Conditions, classes
 from engine.training.noise_sets import Purpose, generator, unit_noise
+from engine.training.progress import (
+    ProgressKeeper,
+    TrainingProgress,
+    raise_if_not_finite,
+    snapshot_of,
+    watched,
+)
 from engine.training.states import (
     PoolSource,
     StatePool,
@@ -45,40 +52,7 @@ logger = logging.getLogger(__name__)
 
 OnStep = Callable[[StepReport, Trainer], None]
 _DIVERGENCE_RETRIES = 3
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """Everything that the rest of a stage's training depends on, as it stood after `step`."""
-
-    step: int
-    rate: float
-    tensors: Mapping[str, np.ndarray]  # of the trainer, and where worth keeping the pool's
-
-
-@dataclass(frozen=True)
-class ProgressKeeper:
-    """Where a stage's unfinished training is kept."""
-
-    keep: Callable[[TrainingProgress], Any]
-    recall: Callable[[], TrainingProgress | None]
-
-
-def _save(
-    keeper: ProgressKeeper, trainer: Trainer, pool: StatePool | None, step: int, rate: float
-) -> Any:
-    """Keep the training as it stands.
-
-    Refuse to keep what is not finite, for it is what one falls back to.
-    """
-    tensors = trainer.snapshot()
-    if not all(
-        np.isfinite(value).all() for key, value in tensors.items() if key.startswith("network.")
-    ):
-        raise FloatingPointError(f"weights are not finite at step {step}")
-    if pool is not None:
-        tensors |= pool.tensors()
-    return keeper.keep(TrainingProgress(step, rate, tensors))
+_FALLBACKS = 8  # steps of a stage that are kept to fall back to; named by number, never by a clock
 
 
 @dataclass(frozen=True)
@@ -215,30 +189,34 @@ class ProgressiveDistillation:
         if config.start_from_teacher:
             _start_from(teacher.network, student.network)
         source = self._source(teacher, student, config)
-        rate, kept = config.learning_rate or self.training.learning_rate, _kept(config)
-        rate = kept.rate if kept else rate
+        beginning = TrainingProgress(0, config.learning_rate or self.training.learning_rate)
+        keeper = config.progress
+        now = (keeper.recall() if keeper else None) or beginning
         start = parameters_of(student.network)
-        for attempts_left in reversed(range(_DIVERGENCE_RETRIES + 1)):
+        while True:
             try:
-                self._train(student, source, config, rate, kept)
+                self._train(student, source, config, now)
                 return student
             except FloatingPointError as error:
                 student.network.update(start)
-                if not attempts_left:
+                if now.divergences == _DIVERGENCE_RETRIES:
                     raise TrainingError(
                         f"stage {config.stage_number} ({teacher.steps} to {student.steps} steps): "
-                        f"{error}, at learning rates down to {rate:g}. Lower "
+                        f"{error}, at learning rates down to {now.rate:g}. Lower "
                         "training.learning_rate, or check the teacher's samples."
                     ) from error
                 # Back to the last good checkpoint, or to the start, at a lower rate: a bounded
                 # number of times.
-                kept, rate = _kept(config), rate / 4
+                rate = now.rate / 4
                 logger.warning(
                     "stage %d: %s; going on at learning rate %g", config.stage_number, error, rate
                 )
                 if config.on_diverged is not None:
                     config.on_diverged(str(error), rate)
-        raise AssertionError("the loop returns or raises")
+                good = (keeper.recall_fallback() if keeper else None) or beginning
+                now = replace(good, rate=rate, divergences=now.divergences + 1)
+                if keeper is not None:  # written down, or a kill would forget that it diverged
+                    keeper.keep(now)
 
     def iterations_of(self, stage_number: int) -> int:
         """Return the configured optimiser steps of a stage (1, 2, ...).
@@ -253,26 +231,25 @@ class ProgressiveDistillation:
         student: DiffusionModel,
         source: PoolSource,
         config: StageConfig,
-        rate: float,
-        kept: "TrainingProgress | None",
+        now: TrainingProgress,
     ) -> None:
-        training, seed = self.training, self._seed(config)
+        training, seed, keeper = self.training, self._seed(config), config.progress
         iterations = config.iterations or self.iterations_of(config.stage_number)
+        fallback_every = max(training.refresh_steps, math.ceil(iterations / _FALLBACKS))
         trainer = Trainer(
             student,
             training,
             iterations=iterations,
-            learning_rate=rate,
+            learning_rate=now.rate,
             compute_dtype=getattr(mx, self.hardware.compute_dtype),
             is_compiled=self.hardware.compile,
             micro_batch_size=self.hardware.micro_batch_size,
             is_recomputed=bool(self.hardware.recompute_activations),
-            snapshot=kept.tensors if kept else None,
+            snapshot=now.tensors or None,
         )
-        first = kept.step + 1 if kept else 1
-        pool = source.restored(kept.tensors) if kept else None
+        pool = source.restored(now.tensors) if now.step else None
         since, counted = monotonic(), 0
-        for step in range(first, iterations + 1):
+        for step in range(now.step + 1, iterations + 1):
             renewals, turn = divmod(step - 1, training.refresh_steps)
             if pool is None or turn == 0:
                 pool = source.renew(renewals)
@@ -292,16 +269,17 @@ class ProgressiveDistillation:
                     images_per_second=counted / max(monotonic() - since, 1e-9),
                 )
                 since, counted = monotonic(), 0
-                if not (math.isfinite(report.loss) and math.isfinite(report.gradient_norm)):
-                    raise FloatingPointError(f"the loss is {report.loss} at step {step}")
+                now = watched(now, report)
                 if self.on_step is not None:
                     self.on_step(report, trainer)
+            kept_pool = pool if source.is_worth_keeping else None
+            if keeper and step % fallback_every == 0 and step < iterations:
+                keeper.keep_fallback(snapshot_of(trainer, kept_pool, now, step))
             if self.between_steps is not None:
-                keeper, kept_pool = config.progress, pool if source.is_worth_keeping else None
-                self.between_steps(
-                    partial(_save, keeper, trainer, kept_pool, step, rate) if keeper else None
-                )
+                save = partial(_save, keeper, trainer, kept_pool, now, step) if keeper else None
+                self.between_steps(save)
         trainer.keep_average()
+        raise_if_not_finite(student.network, iterations)
 
     def _source(
         self, teacher: DiffusionModel, student: DiffusionModel, config: StageConfig
@@ -355,11 +333,6 @@ def uniform_subset(teacher: DiffusionModel, steps: int) -> Grid:
     return teacher.grid.subset(teacher.grid.nearest_indices(wanted), "uniform")
 
 
-def _kept(config: StageConfig) -> TrainingProgress | None:
-    """Return the stage's unfinished training as it was kept last."""
-    return config.progress.recall() if config.progress else None
-
-
 def _start_from(teacher: nn.Module, student: nn.Module) -> None:
     """Give a student what its teacher has learnt, where the teacher holds it exactly."""
     is_adapted = has_adapters(student)
@@ -384,3 +357,14 @@ def _checked(model: nn.Module) -> DiffusionModel:
             "schedule and grid (engine.models.loading.load_model makes one from a folder)."
         )
     return model
+
+
+def _save(
+    keeper: ProgressKeeper,
+    trainer: Trainer,
+    pool: StatePool | None,
+    before: TrainingProgress,
+    step: int,
+) -> Any:
+    """Keep the training as it stands, to go on from after a kill."""
+    return keeper.keep(snapshot_of(trainer, pool, before, step))

@@ -18,11 +18,10 @@ from engine.settings import HardwareSettings, TrainingSettings
 from engine.training.conditions import Conditions
 from engine.training.distill import (
     ProgressiveDistillation,
-    ProgressKeeper,
     StageConfig,
-    TrainingProgress,
     uniform_subset,
 )
+from engine.training.progress import ProgressKeeper, TrainingProgress
 
 pytestmark = pytest.mark.usefixtures("eager")
 

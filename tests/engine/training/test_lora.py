@@ -13,11 +13,10 @@ from engine.models.lora import adapters, unfuse
 from engine.settings import HardwareSettings, LoraSettings, TrainingSettings
 from engine.training.distill import (
     ProgressiveDistillation,
-    ProgressKeeper,
     StageConfig,
-    TrainingProgress,
     uniform_subset,
 )
+from engine.training.progress import ProgressKeeper, TrainingProgress
 from engine.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("eager")
