@@ -16,7 +16,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from engine.errors import Cancelled
+from engine.errors import Cancelled, ConfigError
 from engine.interruptions import (
     CancelStage,
     FreeMemory,
@@ -81,6 +81,8 @@ class Control:
         self._is_held = False
         self._is_to_be_held = False  # a pause was asked for while the disk was full
         self._at_work_on: str | None = None  # the command that is being obeyed
+        # Reads config.yaml again and returns what changed; raises ConfigError.
+        self.take_settings: Callable[[], str] | None = None
         # What the device holds; told about once a second, in a commit that is made anyway.
         self.measure_memory: Callable[[], Mapping[str, int]] | None = None
         self._measured_at = -math.inf
@@ -315,8 +317,21 @@ class Control:
             raise Cancelled(command.issued_by)
         elif kind == CommandKind.STOP:
             self._stop(save, f"stopped by {command.issued_by}", command)
+        elif kind == CommandKind.TAKE_SETTINGS:
+            self._take_settings(command)
         else:
             acknowledge(command, "refused", detail=f"this engine does not know {kind!r}; update it")
+
+    def _take_settings(self, command: Command) -> None:
+        if self.take_settings is None:
+            self.acknowledge(command, "refused", detail="the run has not begun")
+            return
+        try:
+            detail = self.take_settings()
+        except (ConfigError, OSError) as error:
+            self.acknowledge(command, "refused", detail=str(error))
+        else:
+            self.acknowledge(command, "done", detail=detail or "nothing had changed")
 
     def _obey_in_training(self, command: Command, interruption: Interruption) -> None:
         if not self.is_training:

@@ -15,12 +15,15 @@ from pydantic.dataclasses import dataclass
 STRICT = ConfigDict(strict=True, extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
-def setting(default: Any, description: str, *, unit: str = "", **bounds: Any) -> Any:
+def setting(
+    default: Any, description: str, *, unit: str = "", is_live: bool = False, **bounds: Any
+) -> Any:
     """Return a pydantic field with a description, a unit and bounds.
 
-    Bounds are pydantic's own: ge, gt, le, lt, min_length, max_length.
+    `is_live` settings may change while the run is at work. Bounds are pydantic's own: ge, gt, le,
+    lt, min_length, max_length.
     """
-    extra: JsonDict = {"unit": unit}
+    extra: JsonDict = {"unit": unit, "is_live": is_live}
     if isinstance(default, list):
         return Field(
             default_factory=lambda: list(default),
@@ -349,12 +352,16 @@ class RunSettings:
         300.0,
         "time between two checkpoints of a stage that is being trained",
         unit="s",
+        is_live=True,
         ge=1,
         le=86_400,
     )
-    keep_awake: bool = setting(True, "keep a Mac from sleeping while it trains (caffeinate)")
+    keep_awake: bool = setting(
+        True, "keep a Mac from sleeping while it trains (caffeinate)", is_live=True
+    )
     on_finish: str | None = setting(
         None,
         "shell command run in the run's folder once it is done, failed or cancelled; DIFFOPT_RUN, "
         "_STATE, _SUMMARY, _EXIT_CODE, _STEPS, _SCORE and _LOWER_BOUND are in its environment",
+        is_live=True,
     )

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from engine.control import Control
 from engine.errors import Cancelled, DiffoptError
 from engine.hooks import Hooks
 from engine.interruptions import FreeMemory, StopWork
+from engine.live_settings import live_changes, told
 from engine.memory import Memory
 from engine.run import Heartbeat, JournalWriter, RunFolder, TrainingQueue, Turn
 from engine.run.events import (
@@ -71,6 +73,7 @@ class Worker:
         self.control = Control(run, journal, checkpoint_seconds=self.settings.checkpoint_seconds)
         self._turn: Turn | None = None
         self._awake = KeptAwake()
+        self._is_paused = False
         self._started = time.monotonic()
 
     def work(self) -> int:
@@ -121,11 +124,9 @@ class Worker:
 
         One turn, and another after each pause that gave the machine free.
         """
-        config = parse_config(
-            self.run.config_path.read_text(encoding="utf-8"), str(self.run.config_path)
-        )
-        self.settings = config.run
-        self.control.checkpoint_seconds = config.run.checkpoint_seconds
+        config = self._read_settings()
+        self._use_settings(config.run)
+        self.control.take_settings = partial(self._take_settings, config)
         freed = None
         while True:
             with self._on_turn():
@@ -150,6 +151,26 @@ class Worker:
             self.control.acknowledge(freed, "done", paused, detail="the next run may have its turn")
             self.control.wait_for_resume()
 
+    def _read_settings(self) -> DiffusionOptimizationConfig:
+        path = self.run.config_path
+        return parse_config(path.read_text(encoding="utf-8"), str(path))
+
+    def _use_settings(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self.control.checkpoint_seconds = settings.checkpoint_seconds
+
+    def _take_settings(self, config: DiffusionOptimizationConfig) -> str:
+        """Take up what changed in config.yaml since the run began or was last told to; return it.
+
+        Raises ConfigError where something changed that cannot.
+        """
+        config.run = self.settings
+        fresh = self._read_settings()
+        changes = live_changes(config, fresh)
+        self._use_settings(fresh.run)
+        self._stay_awake()
+        return told(changes)
+
     @contextmanager
     def _on_turn(self) -> Iterator[None]:
         """Wait in the machine's queue, and hold the turn, awake, while the work goes on."""
@@ -167,8 +188,7 @@ class Worker:
 
     @contextmanager
     def _kept_awake(self) -> Iterator[None]:
-        if self.settings.keep_awake:
-            self._awake.begin()
+        self._stay_awake()
         try:
             yield
         finally:
@@ -182,12 +202,21 @@ class Worker:
         """
         if self._turn is not None and not self.control.has_turn:
             self._turn.release()
-        was_awake = self._awake.end()
+        self._awake.end()
+        self._is_paused = True
         try:
             yield
         finally:
-            if was_awake:
-                self._awake.begin()
+            self._is_paused = False
+            self._stay_awake()
+
+    def _stay_awake(self) -> None:
+        """Hold the Mac's sleep off, or let it come, as settings and state have it."""
+        is_at_work = self.control.has_turn and not self._is_paused
+        if is_at_work and self.settings.keep_awake:
+            self._awake.begin()
+        else:
+            self._awake.end()
 
     def _optimized(self, config: DiffusionOptimizationConfig) -> dict[str, Any]:
         from engine import hardware  # these bring MLX in, once the run's turn has come

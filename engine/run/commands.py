@@ -32,6 +32,9 @@ class CommandKind(StrEnum):
     CANCEL_RUN = "cancel-run"
     RETRY_STAGE = "retry-stage"
     STOP = "stop"
+    TAKE_SETTINGS = (
+        "take-settings"  # read config.yaml again; only settings that are live may differ
+    )
 
 
 @dataclass(frozen=True, slots=True)

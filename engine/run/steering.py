@@ -12,6 +12,7 @@ from pathlib import Path
 import engine
 from engine.errors import RunError
 from engine.run.commands import Command, CommandKind, CommandQueue
+from engine.run.disk import write_atomically
 from engine.run.events import CommandAcknowledged
 from engine.run.folder import RunFolder, RunStatus
 from engine.run.reader import JournalReader
@@ -103,6 +104,28 @@ def send(run: RunFolder, kind: CommandKind, *, client: str, stage: int | None = 
     with CommandQueue(run.journal_path) as queue:
         queue.send(command)
     return command
+
+
+def change_settings(run: RunFolder, text: str, *, client: str) -> Command | None:
+    """Write a run's settings anew; return the command that tells its worker, None without one.
+
+    Only settings that are live may differ from what stands there; a run without a worker takes them
+    up when it is resumed. Raises ConfigError for any other change, RunError where the run is over.
+    """
+    from engine.config import parse_config  # brings pydantic, which a viewer may do without
+    from engine.live_settings import live_changes
+
+    status = run.status()
+    if status.state in (RunState.DONE, RunState.CANCELLED):
+        raise RunError(f"{run.name} is {status.state}; start another run with these settings.")
+    name = str(run.config_path)
+    old = parse_config(run.config_path.read_text(encoding="utf-8"), name)
+    if not live_changes(old, parse_config(text, name)):
+        return None
+    write_atomically(run.config_path, text)
+    if why_not(status, CommandKind.TAKE_SETTINGS, name=run.name) is not None:
+        return None
+    return send(run, CommandKind.TAKE_SETTINGS, client=client)
 
 
 def answer_to(run: RunFolder, command: Command) -> Answer | None:
