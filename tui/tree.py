@@ -97,11 +97,8 @@ def lines(root: Node, toggled: Collection[str] = ()) -> list[TreeLine]:
         shown = node.children if is_open else ()
         if node.fraction is not None:
             rail = stem + ("│ " if shown else "  ")
-            out.append(
-                TreeLine(
-                    f"{node.key} bar", rail, "", "", words.percent(node.fraction), node.fraction
-                )
-            )
+            beside = words.percent(node.fraction) + (f" {node.left:>5}" if node.left else "")
+            out.append(TreeLine(f"{node.key} bar", rail, "", "", beside, node.fraction))
         for index, child in enumerate(shown):
             is_last = index == len(shown) - 1
             walk(child, stem, "╰ " if is_last else "├ ", "  " if is_last else "│ ")

@@ -69,6 +69,8 @@ class Log(Pane):
         self._rows += rows
         if not self.is_following:
             self._missed += len(rows)
+        elif len(rows) > self._rows_shown // 2:  # too many for a jump to show
+            self._top = self._last_top
         self._draw()
 
     @property
