@@ -116,7 +116,7 @@ def _tried(stage: StageView, event: TryStarted, time: float, *, is_taken_up: boo
         one = replace(
             known,
             state="running",
-            train=None,
+            train=None if is_taken_up else _from_the_start(known.train),
             gate=None,
             inner=None,
             notes=kept(known.notes, Note(time, "retried", text)),
@@ -136,6 +136,13 @@ def _tried(stage: StageView, event: TryStarted, time: float, *, is_taken_up: boo
 def _try_of(stage: StageView, attempt: int, time: float) -> TryView:
     found = next((one for one in stage.tries if one.attempt == attempt), None)
     return found or TryView(attempt, started=time)
+
+
+def _from_the_start(train: Phase | None) -> Phase | None:
+    """Return the training of a try that a person began again: its phase goes on."""
+    if train is None or train.state != "running":
+        return None
+    return replace(train, done=0, eta_seconds=None)
 
 
 def evaluated(view: RunView, event: Evaluated, time: float) -> RunView:

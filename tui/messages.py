@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.message import Message
 
 from engine.run import CommandKind, RunFolder
+
+if TYPE_CHECKING:
+    from tui.follow import Snapshot
 
 
 class CommandSent(Message):
@@ -25,3 +30,12 @@ class RunOpened(Message):
         """Say which."""
         super().__init__()
         self.run = run
+
+
+class SnapshotTaken(Message):
+    """The follower of a run knows something newer."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Say what."""
+        super().__init__()
+        self.snapshot = snapshot

@@ -121,7 +121,9 @@ def _loading(view: RunView) -> Phase | None:
     if later:
         seconds = max(0.0, min(later) - view.started)
         return Phase("load", None, view.started, state="done", seconds=seconds)
-    return Phase("load", None, view.started, state="stopped" if view.is_over else "running")
+    has_begun = any(stage.has_begun for stage in view.stages)
+    state = "done" if has_begun else "stopped" if view.is_over else "running"
+    return Phase("load", None, view.started, state=state)
 
 
 def _phase_node(

@@ -9,26 +9,21 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events, work
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input
 
-from engine.run import CommandKind
-from engine.run.commands import who_am_i
-from tui import format as words
 from tui.follow import BUSY_SECONDS, Follower, Snapshot
 from tui.gallery import SampleFile
 from tui.keys import bindings_for
 from tui.machine import GpuWatch, Machine, look
-from tui.messages import CommandSent, RunOpened
-from tui.permits import RUN_ACTIONS, is_taking_up, why_not
-from tui.questions import about_run, about_stage
-from tui.screens.base import DiffoptScreen
+from tui.messages import RunOpened, SnapshotTaken
+from tui.screens.live_control import LiveControl
 from tui.screens.live_layout import TABS, LiveLayout, regions
-from tui.screens.live_words import ASKING, answer_words, banner, right, subject
+from tui.screens.live_words import banner, right, subject
 from tui.widgets.chart import Charts
 from tui.widgets.grid_axis import GridAxis
 from tui.widgets.hardware import Hardware, short_lines
@@ -60,7 +55,9 @@ EMPTY = (
 class FindBox(Input):
     """Where the log's filter is typed."""
 
-    DEFAULT_CSS = "FindBox { height: 1; border: none; padding: 0; background: $surface; }"
+    DEFAULT_CSS = """
+    FindBox, FindBox:focus { height: 1; border: none; padding: 0 1; background: $surface; }
+    """
 
 
 class Panes(Widget):
@@ -78,8 +75,13 @@ class Panes(Widget):
         """The layout of Live."""
         return self.places
 
+    def rearrange(self) -> None:
+        """Give every pane its region anew."""
+        for pane in self.children:  # a child's layout is what makes the regions be asked for again
+            pane.refresh(repaint=False, layout=True)
 
-class LiveScreen(DiffoptScreen):
+
+class LiveScreen(LiveControl):
     """Live."""
 
     NAME = "live"
@@ -88,17 +90,12 @@ class LiveScreen(DiffoptScreen):
     def __init__(self) -> None:
         """Make it without a run."""
         super().__init__()
-        self.follower: Follower | None = None
-        self.snapshot: Snapshot | None = None
         self.machine: Machine | None = None
         self._gpu = GpuWatch()
-        self._asked: dict[str, str] = {}  # command id -> what is being done about it
-        self._answered: set[str] = set()
         self._away = ""
         self._charted: object = None
         self._treed = (0.0, "")
         self._seen_id = 0
-        self._was_over: bool | None = None
 
     def compose_body(self) -> ComposeResult:
         """Yield the panes."""
@@ -193,6 +190,13 @@ class LiveScreen(DiffoptScreen):
     # What the follower tells
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
+        self.post_message(SnapshotTaken(snapshot))
+
+    def on_snapshot_taken(self, message: SnapshotTaken) -> None:
+        """Show what is new."""
+        snapshot = message.snapshot
+        if self.follower is None or snapshot.run != self.follower.run:
+            return
         before, self.snapshot = self.snapshot, snapshot
         if snapshot.away:
             self._away = snapshot.away
@@ -274,149 +278,6 @@ class LiveScreen(DiffoptScreen):
         """Whether the hardware pane has no place of its own."""
         body = self.query_one("#panes").size
         return "hardware" not in regions(body.width, body.height)
-
-    def _tell_answers(self, snapshot: Snapshot, *, is_first: bool) -> None:
-        me = who_am_i("diffopt-tui")
-        details = {event.command_id: event.detail for _, event in snapshot.view.answers}
-        for record in snapshot.commands:
-            if record.outcome is None or record.command.id in self._answered:
-                continue
-            self._answered.add(record.command.id)
-            is_mine = self._asked.pop(record.command.id, None) is not None
-            if is_first and not is_mine:
-                continue
-            text, severity = answer_words(record, details.get(record.command.id, ""), me)
-            self.diffopt.tell(text, severity, kind=f"answer {record.command.id}")
-
-    def _tell_end(self, snapshot: Snapshot) -> None:
-        is_over = snapshot.state in ("done", "failed", "cancelled", "lost")
-        if self._was_over is False and is_over:
-            is_bad = snapshot.state in ("failed", "lost")
-            text = f"{snapshot.run.name} is {words.word(snapshot.state)}"
-            self.diffopt.tell_end(text, is_bad=is_bad)
-            self._asked.clear()
-        if snapshot.status is not None:
-            self._was_over = is_over
-
-    # Keys: the run
-
-    def _permits(self, snapshot: Snapshot) -> tuple[bool, ...]:
-        return tuple(why_not(action, snapshot) is None for action in RUN_ACTIONS)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Grey out what cannot be done now."""
-        if action in RUN_ACTIONS or action in ("edit_config", "duplicate"):
-            return None if why_not(action, self.snapshot) else True
-        return True
-
-    def on_key(self, event: events.Key) -> None:
-        """Say why a grey key does nothing."""
-        active = self.active_bindings.get(event.key)
-        if active is None or active.enabled or active.node is not self:
-            return
-        if (reason := why_not(active.binding.action, self.snapshot)) is not None:
-            event.stop()
-            self.diffopt.tell(reason, "warning", kind=f"refused {active.binding.action}")
-
-    def action_pause(self) -> None:
-        """Hold still, or go on."""
-        snapshot = self.snapshot
-        if snapshot is None:
-            return
-        if snapshot.state == "paused":
-            self.action_resume()
-        else:
-            self._send(CommandKind.PAUSE)
-
-    def action_pause_and_free(self) -> None:
-        """Hold still and give the memory back."""
-        self._send(CommandKind.PAUSE_AND_FREE)
-
-    def action_resume(self) -> None:
-        """Go on; a run without an engine gets one."""
-        snapshot = self.snapshot
-        if snapshot is None:
-            return
-        if is_taking_up(snapshot):
-            self._ask_for("resume", "taking it up…")
-            self.diffopt.take_up(snapshot.run)
-        else:
-            self._send(CommandKind.RESUME)
-
-    def action_checkpoint(self) -> None:
-        """Write a checkpoint now."""
-        self._send(CommandKind.CHECKPOINT)
-
-    @work(exclusive=True, group="ask")
-    async def action_cancel_stage(self) -> None:
-        """Ask, then give the stage up."""
-        snapshot = self.snapshot
-        stage = snapshot.view.current_stage if snapshot is not None else None
-        if snapshot is None or stage is None:
-            return
-        answer = await self.diffopt.ask(about_stage(snapshot))
-        if answer == "checkpoint":
-            self._send(CommandKind.CHECKPOINT)
-        if answer in ("checkpoint", "cancel"):
-            self._send(CommandKind.CANCEL_STAGE, stage=stage.stage)
-
-    @work(exclusive=True, group="ask")
-    async def action_cancel_run(self) -> None:
-        """Ask for the run's name, then end it."""
-        snapshot = self.snapshot
-        if snapshot is None:
-            return
-        question = about_run(snapshot.run.name)
-        if await self.diffopt.ask(question) == "yes":
-            self._send(CommandKind.CANCEL_RUN)
-
-    @work(exclusive=True, group="ask")
-    async def action_retry(self) -> None:
-        """Ask, then begin the try again."""
-        from tui.dialogs import confirm
-
-        snapshot = self.snapshot
-        stage = snapshot.view.current_stage if snapshot is not None else None
-        if snapshot is None or stage is None:
-            return
-        question = confirm(
-            "Begin the try again",
-            f"Stage {stage.stage} begins its current try again with other draws. What this try has "
-            "learnt so far is lost; earlier stages stay as they are.",
-            "Begin again",
-            no="Keep training",
-        )
-        if await self.diffopt.ask(question) == "yes":
-            self._send(CommandKind.RETRY_STAGE, stage=stage.stage)
-
-    def action_edit_config(self) -> None:
-        """Show the run's settings."""
-        if self.snapshot is not None:
-            self.diffopt.open_config(self.snapshot.run)
-
-    def action_duplicate(self) -> None:
-        """Make a new run of this one's settings."""
-        if self.snapshot is not None:
-            self.diffopt.open_config(self.snapshot.run, is_clone=True)
-
-    def on_command_sent(self, message: CommandSent) -> None:
-        """Say at once what is being done; the journal confirms it."""
-        kind = str(message.kind)
-        self._ask_for(message.command_id, ASKING.get(kind, f"{kind}…"))
-
-    def _ask_for(self, key: str, text: str) -> None:
-        if key != "resume":  # a worker that is started answers by its first event, not by an id
-            self._asked[key] = text
-        self.set_header(
-            Content.assemble(*subject(self.snapshot)) if self.snapshot else "",
-            Content.styled(text, "bold $warning"),
-        )
-        if self.follower is not None:
-            self.follower.hurry()
-
-    def _send(self, kind: CommandKind, *, stage: int | None = None) -> None:
-        if self.snapshot is not None:
-            self.diffopt.send(self.snapshot.run, kind, stage=stage)
 
     # Keys: the view
 
@@ -540,7 +401,7 @@ class LiveScreen(DiffoptScreen):
     def _laid_out(self) -> None:
         """Fit tabs, focus and folded lines to the layout."""
         panes = self.query_one(Panes)
-        panes.refresh(layout=True)
+        panes.rearrange()
         seen = regions(
             panes.size.width,
             panes.size.height,

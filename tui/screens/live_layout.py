@@ -92,7 +92,7 @@ class LiveLayout(Layout):
             region = places.get(child.id or "")
             if child.id == "find" and "log" in places:
                 log = places["log"]
-                region = Region(log.x + 2, log.bottom - 1, max(10, log.width - 4), 1)
+                region = Region(log.x + 2, log.bottom - 1, max(10, log.width - 30), 1)
             if region is not None:
                 order = 1 if child.id == "find" else 0
                 out.append(WidgetPlacement(region, NULL_OFFSET, NULL_SPACING, child, order))

@@ -132,10 +132,10 @@ def _coarse(seconds: float) -> float:
     return seconds // 5 * 5
 
 
-def answer_words(record: CommandRecord, detail: str, me: str) -> tuple[str, str]:
+def answer_words(record: CommandRecord, detail: str, *, is_mine: bool) -> tuple[str, str]:
     """Return (text, severity) that tells of a command's answer, and who gave it if another did."""
     kind, outcome = record.command.kind, record.outcome
-    by = "" if record.command.issued_by == me else f" by {record.command.issued_by}"
+    by = "" if is_mine else f" by {record.command.issued_by}"
     if outcome == "done":
         text = f"{ANSWERED.get(kind, kind)}{by}"
         return words.printable(f"{text}: {detail}" if detail else text), "information"

@@ -201,10 +201,16 @@ class Log(Pane):
             yield _Row(line, piece, number == 0)
 
     def _build(self) -> None:
+        """Make all rows anew; one who does not follow stays at the line that was on top."""
+        on_top = self._rows[self._top].line if self._top < len(self._rows) else None
         self._added = self._book.added
         lines = self._book.matching(self._filter, self._rank)
         self._rows = [row for line in lines for row in self._broken(line)]
-        self._top = self._last_top if self.is_following else min(self._top, self._last_top)
+        if self.is_following:
+            self._top = self._last_top
+        else:
+            places = (place for place, row in enumerate(self._rows) if row.line is on_top)
+            self._top = min(next(places, self._top), self._last_top)
         self._draw()
 
     def _draw(self) -> None:
