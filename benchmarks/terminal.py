@@ -100,7 +100,7 @@ def training(root: Path, recipe: str) -> Iterator[RunFolder]:
     text = config_to_yaml(load_config(recipe, ["training.iterations=[1000000, 250, 600]"]
                                       if recipe == "demo" else
                                       ["training.iterations=[1000000, 30]"]))  # fmt: skip
-    run = steering.create_and_start(root, text, label=recipe, client=CLIENT, name=recipe)
+    run = steering.create_and_start(root, text, label=recipe, client=CLIENT, name="measured")
     try:
         deadline = time.monotonic() + 600
         while True:

@@ -26,6 +26,7 @@ import pyte.modes
 HOUSE = Path(__file__).resolve().parents[1]
 _TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "del os.environ['PYTHONCOERCECLOCALE']; "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
@@ -52,6 +53,8 @@ class OnTerminal:
         settings = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "SSH_"))}
         inherited.pop("NO_COLOR", None)
+        # the shim must not set LC_CTYPE for the program, as Python does in a C locale
+        own = {"PYTHONPATH": str(HOUSE), "PYTHONCOERCECLOCALE": "0"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", _TAKE_TERMINAL, *command],
             stdin=slave,
@@ -59,7 +62,7 @@ class OnTerminal:
             stderr=slave,
             start_new_session=True,
             cwd=HOUSE,
-            env=inherited | {"PYTHONPATH": str(HOUSE)} | settings | (environment or {}),
+            env=inherited | own | settings | (environment or {}),
         )
         os.close(slave)
         self.started = time.monotonic()

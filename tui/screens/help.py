@@ -105,20 +105,21 @@ class HelpScreen(ModalScreen[None]):
             style = "" if key.is_enabled else "$text-disabled"
             lines.append(Content.styled(f"  {names:<16} {text}{asks}", style))
             self._rows.append(key)
-        if not self._rows:
-            lines = [Content("No key does that here. The palette (ctrl+p) knows every action.")]
-        elif not wanted:
-            lines += [Content(""), Content.styled("Signs", "bold $accent"), *self._signs()]
+        if signs := self._signs(wanted):
+            lines += [Content(""), Content.styled("Signs", "bold $accent"), *signs]
             self._rows += [None] * (len(lines) - len(self._rows))
+        if not lines:
+            lines = [Content("No key does that here. The palette (ctrl+p) knows every action.")]
         pane = self._pane
         pane.set_lines(lines)
         first = next((row for row, key in enumerate(self._rows) if key is not None), 0)
         pane.cursor = first
 
-    def _signs(self) -> list[Content]:
+    def _signs(self, wanted: Sequence[str]) -> list[Content]:
         signs = [
             f"{mark.ascii if self._is_ascii else mark.glyph} {mark.word}"
             for mark in GLYPHS.values()
+            if all(word in f"sign {mark.word}" for word in wanted)
         ]
         return [
             Content("  " + "   ".join(f"{sign:<13}" for sign in signs[at : at + 4]))
