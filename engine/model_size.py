@@ -1,0 +1,234 @@
+"""Parameters, bytes and memory of a model from its config.json and file headers. No weights, no MLX.
+
+The memory of a training step is counted, part by part: what is held between steps exactly, what a
+step holds for its gradient by the coefficients below. Those were fitted to measured peaks of 13
+small networks on a Linux CPU (benchmarks/step_memory.py fits them again); there and on whole SD
+networks the total is within 15 %. Metal and CUDA keep other things and were not measured. Used by
+`diffopt inspect` and by `engine.estimate`.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from engine.errors import CheckpointError
+from engine.unet_layers import Layer, unet_layers
+
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What a step keeps, in arrays of the size of a kind of layer's output."""
+
+    norm: float
+    conv: float
+    linear: float
+    scores: float  # of an attention's (heads, queries, keys)
+    gate: float
+    target_inputs: float  # what an adapted layer reads, kept for A's gradient
+    workspace: float  # of the largest convolution's patches
+    gradients: float  # of the trainable parameters, once the backward pass is through
+    largest_weight: float
+
+
+# Fitted to measured peaks, by whether weights or adapters are trained and the step is compiled.
+_COSTS: dict[tuple[bool, bool], StepCost] = {
+    (True, False): StepCost(1.16, 0.0, 0.0, 1.39, 6.57, 0.0, 5.5, 1.0, 5.0),
+    (False, False): StepCost(0.0, 0.92, 0.0, 1.35, 3.98, 1.29, 3.18, 0.82, 1.6),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes of a training step, by what they hold."""
+
+    weights: int  # of the student's network; with adapters the base that all share
+    teacher: int  # 0 where it shares the student's base
+    adapters: int
+    average: int
+    optimizer: int
+    activations: int  # a step's own: activations, gradients and workspace at their peak
+
+    @property
+    def total(self) -> int:
+        """All parts together: the peak of a step."""
+        resident = self.weights + self.teacher + self.adapters + self.average + self.optimizer
+        return resident + self.activations
+
+
+def parameter_count(unet_config: Mapping[str, Any]) -> int:
+    """Return the parameters of a UNet2DModel or UNet2DConditionModel by its config.json."""
+    return sum(layer.parameters for layer in unet_layers(unet_config))
+
+
+def adapter_parameter_count(
+    unet_config: Mapping[str, Any], rank: int, targets: Iterable[str]
+) -> int:
+    """Return the parameters that adapters of `rank` on `targets` add."""
+    targets = tuple(targets)
+    layers = unet_layers(unet_config)
+    return sum(layer.adapter_parameters(rank) for layer in layers if layer.is_target(targets))
+
+
+def forward_flops(
+    unet_config: Mapping[str, Any],
+    height: int | None = None,
+    width: int | None = None,
+    tokens: int = 77,
+) -> float:
+    """Return the floating-point operations of one forward of one sample, two a multiply-add."""
+    total = 0.0
+    for layer in unet_layers(unet_config, height, width, tokens):
+        if layer.kind in ("conv", "linear"):
+            total += 2.0 * layer.inputs * layer.outputs * layer.kernel**2 * layer.positions
+    return total
+
+
+def training_memory(
+    unet_config: Mapping[str, Any],
+    *,
+    batch_size: int,
+    height: int | None = None,
+    width: int | None = None,
+    tokens: int = 77,
+    lora_rank: int | None = None,
+    lora_targets: Iterable[str] = (),
+    weight_bytes: int = 4,
+    compute_bytes: int = 4,
+    has_average: bool = True,
+    is_compiled: bool = True,
+) -> MemoryEstimate:
+    """Return the memory of a distillation step, all weights trained or adapters of `lora_rank`.
+
+    `batch_size` is the number of samples whose gradient is taken at one time; `height` and `width`
+    are those of a sample (latent pixels), by default the config's. `weight_bytes` is what a number
+    of the frozen base takes, `compute_bytes` one of an activation; what is trained is float32.
+    """
+    layers = unet_layers(unet_config, height, width, tokens)
+    targets, is_full = tuple(lora_targets), lora_rank is None
+    parameters = sum(layer.parameters for layer in layers)
+    trained = parameters
+    if lora_rank is not None:
+        adapted = [layer for layer in layers if layer.is_target(targets)]
+        trained = sum(layer.adapter_parameters(lora_rank) for layer in adapted)
+    weights = parameters * (4 if is_full else weight_bytes)
+    return MemoryEstimate(
+        weights=weights,
+        teacher=4 * parameters if is_full else 0,
+        adapters=0 if is_full else 4 * trained,
+        average=4 * trained if has_average else 0,
+        optimizer=8 * trained,
+        activations=_step_bytes(
+            layers,
+            _COSTS[is_full, is_compiled],
+            targets=() if is_full else targets,
+            batch_size=batch_size,
+            compute_bytes=compute_bytes,
+            trained_bytes=4 * trained,
+        ),
+    )
+
+
+def _step_bytes(
+    layers: Sequence[Layer],
+    cost: StepCost,
+    *,
+    targets: Sequence[str],
+    batch_size: int,
+    compute_bytes: int,
+    trained_bytes: int,
+) -> int:
+    """Return the larger of two peaks: activations at the turn, gradients at the end."""
+    kept = patches = 0.0
+    shares = {
+        "norm": cost.norm,
+        "conv": cost.conv,
+        "linear": cost.linear,
+        "attention": cost.scores,
+        "gate": cost.gate,
+    }
+    for layer in layers:
+        values = layer.outputs * layer.positions
+        if layer.kind == "attention":
+            values *= layer.inputs  # heads
+        kept += shares.get(layer.kind, 0.0) * values
+        if targets and layer.is_target(targets):
+            kept += cost.target_inputs * layer.inputs * layer.positions_in
+        if layer.kind == "conv":
+            patches = max(patches, layer.inputs * layer.kernel**2 * layer.positions)
+    kept += cost.workspace * patches
+    largest = max(layer.parameters for layer in layers) * compute_bytes
+    gradients = cost.gradients * trained_bytes
+    activations = kept * batch_size * compute_bytes
+    if targets:
+        return round(activations + gradients + cost.largest_weight * largest)
+    return round(max(activations, gradients + cost.largest_weight * largest))
+
+
+def component_sizes(model_folder: Path) -> dict[str, int]:
+    """Return the bytes of the weights of each component of a diffusers folder, by its name.
+
+    Read from the headers of the safetensors files. Of several variants (fp16 beside full precision)
+    the one that would be loaded counts. A folder that is a component itself is called "unet".
+    """
+    return {name: size for name, (size, _) in _components(model_folder).items()}
+
+
+def component_parameters(model_folder: Path) -> dict[str, int]:
+    """Return the parameters of each component of a diffusers folder, by its name."""
+    return {name: count for name, (_, count) in _components(model_folder).items()}
+
+
+def _components(folder: Path) -> dict[str, tuple[int, int]]:
+    found = {}
+    if _weight_files(folder):
+        found["unet"] = _measured(_weight_files(folder))
+    for part in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+        if files := _weight_files(part):
+            found[part.name] = _measured(files)
+    return found
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a component's weights, the first variant that is there."""
+    for stem in ("diffusion_pytorch_model", "model"):
+        for variant in ("", ".fp16", ".bf16"):
+            single = folder / f"{stem}{variant}.safetensors"
+            if single.is_file():
+                return [single]
+            index = folder / f"{stem}.safetensors.index{variant}.json"
+            if index.is_file():
+                try:
+                    names = set(
+                        json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+                    )
+                except (ValueError, KeyError, AttributeError) as error:
+                    raise CheckpointError(
+                        f"{index} is damaged ({error}); fetch it again."
+                    ) from error
+                return [folder / name for name in sorted(names) if (folder / name).is_file()]
+    return []
+
+
+def _measured(paths: Iterable[Path]) -> tuple[int, int]:
+    """Return (bytes, numbers) that the headers of some files tell of."""
+    size = count = 0
+    for path in paths:
+        try:
+            with safe_open(path, framework="numpy") as file:
+                for key in file.keys():  # noqa: SIM118
+                    entry = file.get_slice(key)
+                    numbers = math.prod(entry.get_shape())
+                    count += numbers
+                    size += numbers * _BYTES.get(entry.get_dtype(), 4)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} is not a whole safetensors file ({error}); fetch it again."
+            ) from error
+    return size, count
