@@ -1,4 +1,4 @@
-"""Parameters, bytes and memory of a model from its config.json and file headers. No weights, no MLX.
+"""Parameters, bytes and memory of a model from its config.json and file headers. No MLX.
 
 The memory of a training step is counted, part by part: what is held between steps exactly, what a
 step holds for its gradient by the coefficients below. Those were fitted to measured peaks of 13

@@ -15,6 +15,10 @@ from engine.diffusion.scheduler_config import GRID_KEY, SchedulerSettings, read_
 from engine.errors import CheckpointError
 from engine.models.checkpoint import Checkpoint, load_checkpoint
 from engine.models.diffusion import DiffusionModel
+from engine.models.folder import SCHEDULER_NAME, read_json_object
+from engine.models.lora_files import load_lora
+from engine.models.unet import UNet2DModel
+from engine.models.unet_condition import UNet2DConditionModel
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,20 @@ def load_model(
     solver: Solver | None = None,
     final_alpha: Literal["one", "first"] | None = None,
     clip_sample: bool | None = None,
+    adapters: Path | None = None,
 ) -> LoadedModel:
     """Return the model of a diffusers folder with its weights in float32.
+
+    `adapters` is a folder that a student was exported to as LoRA, or a file of adapters: they are
+    put on the network, and the folder's own scheduler takes the place of the model's.
 
     A distilled student gets its own grid; any other gets `steps` of `solver` at `spacing`, by
     default its scheduler's. `final_alpha` and `clip_sample` override the scheduler's
     set_alpha_to_one and clip_sample. Raises CheckpointError naming the file and the key.
     """
     checkpoint = load_checkpoint(path)
+    if adapters is not None:
+        checkpoint = _with_adapters(checkpoint, adapters)
     parameters = dict(tree_flatten(checkpoint.network.parameters()))
     fit_threads(sum(value.size for value in parameters.values()))
     settings = read_scheduler_config(checkpoint.scheduler_config, _scheduler_source(checkpoint))
@@ -77,6 +87,15 @@ def load_model(
         clip_range=settings.clip_range,
     )
     return LoadedModel(model, checkpoint, settings)
+
+
+def _with_adapters(checkpoint: Checkpoint, adapters: Path) -> Checkpoint:
+    network, config = load_lora(checkpoint.network, adapters), checkpoint.scheduler_config
+    scheduler = adapters / "scheduler" / SCHEDULER_NAME
+    if scheduler.is_file():
+        config = read_json_object(scheduler)
+    assert isinstance(network, UNet2DModel | UNet2DConditionModel)
+    return replace(checkpoint, network=network, scheduler_config=config)
 
 
 def _sample_shape(checkpoint: Checkpoint) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ it, `PATH.lora_A.weight`; their files are read and written by lora_files.py.
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import mlx.core as mx
@@ -156,6 +156,39 @@ def adapted(network: nn.Module, settings: LoraSettings, *, seed: int = 0) -> nn.
             f"lora.targets is {', '.join(settings.targets)}, but this network has no such layers; "
             f"choose from {', '.join(LORA_TARGETS)}."
         )
+    freeze_base(network)
+    return network
+
+
+def adapted_by(
+    network: nn.Module, factors: Mapping[str, tuple[mx.array, mx.array, float | None]]
+) -> nn.Module:
+    """Return `network` over the same arrays with given (A, B, alpha) by path; None is the rank.
+
+    Raises:
+        ValueError: a path is no linear layer or convolution of `network`, or has another shape.
+    """
+    left = dict(factors)
+
+    def wrap(path: str, layer: nn.Module) -> nn.Module:
+        kind = _adapter_kind(layer)
+        if path not in left or kind is None:
+            return layer
+        a, b, alpha = left.pop(path)
+        rank = a.shape[0]
+        new = kind(layer, rank, (rank if alpha is None else alpha) / rank, mx.random.key(0))
+        for name, factor, given in (("lora_A", new.lora_A, a), ("lora_B", new.lora_B, b)):
+            if factor.weight.shape != given.shape:
+                raise ValueError(
+                    f"{path}.{name} has shape {given.shape} where {factor.weight.shape} is wanted"
+                )
+            factor.weight = given
+        return new
+
+    network = shared_copy(network)
+    _replace_layers(network, wrap)
+    if left:
+        raise ValueError(f"{next(iter(left))} is no layer of this network that takes an adapter")
     freeze_base(network)
     return network
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from engine import export
+from engine.export import student as export_module
 from engine.diffusion.grid import Grid
 from engine.export import MANIFEST, export_student
 from engine.models.diffusion import DiffusionModel
@@ -215,7 +215,7 @@ def test_a_half_written_export_is_never_seen(
     def fail(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(export, broken, fail)
+    monkeypatch.setattr(export_module, broken, fail)
     shift_output(student, 1.0)
     with pytest.raises(OSError, match="no space left"):
         export_student(student, original, folder, FACTS)
