@@ -20,6 +20,12 @@ class Contradiction:
 def contradictions(config: Any) -> Iterator[Contradiction]:
     """Yield everything in a configuration that contradicts something else in it."""
     yield from _about_steps(config)
+    if config.export.format == "lora" and not config.lora.enabled:
+        yield Contradiction(
+            ("export.format", "lora.enabled"),
+            "export.format is lora but lora.enabled is false; train adapters, or choose diffusers "
+            "or unet",
+        )
     if config.training.states == "data" and config.data.images is None:
         yield Contradiction(
             ("data.images", "training.states"),

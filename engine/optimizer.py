@@ -15,6 +15,7 @@ from engine.config import DiffusionOptimizationConfig, config_from_dict
 from engine.context import Paths, RunContext
 from engine.diffusion.grid import Grid
 from engine.errors import ConfigError, TrainingError
+from engine.export import check_exportable
 from engine.hooks import Hooks
 from engine.interruptions import CancelStage
 from engine.memory import Record
@@ -211,6 +212,10 @@ def check_original(original: LoadedModel, config: DiffusionOptimizationConfig) -
             f"model_path: {config.model_path} is a distilled student of "
             f"{original.model.steps} steps; wanted the original model, which samples in "
             f"original.steps ({config.original.steps})."
+        )
+    if config.export.enabled:
+        check_exportable(
+            original.model, original, config.export.format, is_adapted=config.lora.enabled
         )
     if config.quality.classifier is not None:
         load_classifier(config.quality.classifier)

@@ -1,12 +1,14 @@
 """The end of a run: anchors, cost, metrics, export and report, gathered into one result."""
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from engine import hardware
 from engine.context import RunContext
-from engine.export import export_student
+from engine.export import CertifyError, certify, export_student
 from engine.files import write_json
 from engine.models.diffusion import DiffusionModel
 from engine.records import OptimizationMetrics, Quality
@@ -16,6 +18,8 @@ from engine.training.adaptive import Ranked
 from engine.training.classifier import label_accuracy, load_classifier
 from engine.training.evaluate import Cost, measure_cost
 from engine.tries import save_comparison
+
+logger = logging.getLogger(__name__)
 
 EXIT_REACHED, EXIT_MISSED = 0, 3
 
@@ -235,13 +239,34 @@ def _write(
                     "quality_lower_bound": result["metrics"]["quality_lower_bound"],
                     "quality_mode": "pixels",
                     "threshold": run.config.quality_threshold,
+                    "guidance": _guidance(run),
                 }
+                what = run.config.export.format
                 path = run.hooks.with_room(
-                    lambda: export_student(student, run.original, folder / "export", facts)
+                    lambda: export_student(student, run.original, folder / "export", facts, what)
                 )
                 result["export"] = "export"
+                if run.config.export.certify:
+                    result["certified"] = _certified(run, path)
                 size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                run.hooks.emit(Exported(path="export", what="diffusers", size_bytes=size))
+                run.hooks.emit(Exported(path="export", what=what, size_bytes=size))
         progress(2, 3)
         run.hooks.with_room(lambda: write_report(folder, result, run.losses))
         run.hooks.with_room(lambda: write_json(folder / "metrics.json", result))
+
+
+def _certified(run: RunContext, path: Path) -> dict[str, Any] | str:
+    """Return what the manifest says, or why it says "not certified"; a run does not fail by it."""
+    try:
+        return certify(path, run.original.checkpoint.path)
+    except CertifyError as error:
+        logger.warning("%s", error)
+        return str(error)
+
+
+def _guidance(run: RunContext) -> dict[str, Any] | None:
+    """Return the guidance of the original that the student has learnt, in diffusers' convention."""
+    guidance = run.base_model.guidance
+    if guidance is None:
+        return None
+    return {"scale": guidance.scale, "rescale": guidance.rescale, "convention": "u + scale (c - u)"}

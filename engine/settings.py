@@ -334,7 +334,17 @@ class HardwareSettings:
 class ExportSettings:
     """What is left behind at the end."""
 
-    enabled: bool = setting(True, "write the student as a diffusers folder")
+    enabled: bool = setting(True, "write the student in a form that stock diffusers opens")
+    format: Literal["diffusers", "unet", "lora"] = setting(
+        "diffusers",
+        "what is written: a complete pipeline, the network alone, or adapters alone (needs "
+        "lora.enabled and a model that reads prompts)",
+    )
+    certify: bool = setting(
+        False,
+        "sample the export in diffusers too and write the difference into its manifest (needs the "
+        "interop extra)",
+    )
     samples: int = setting(10, "columns of the sample sheets", unit="samples", ge=1, le=64)
     timing_repeats: int = setting(
         5, "repeats behind the wall-clock speed-up", unit="repeats", ge=5, le=1000

@@ -18,6 +18,7 @@ MLX_FREE = (
     "engine.errors",
     "engine.estimate",
     "engine.files",
+    "engine.model_size",
     "engine.records",
     "engine.run",
     "engine.settings",

@@ -55,7 +55,7 @@ def export_student(
     Raises:
         ConfigError: the student cannot be written in this form.
     """
-    check_exportable(student, original, what)
+    check_exportable(student, original, what, is_adapted=has_adapters(student.network))
     with replacing_folder(folder) as temporary:
         is_listed = takes_timesteps(original) and can_be_listed(
             student.grid, student.schedule, original
@@ -81,14 +81,14 @@ def export_student(
 
 
 def check_exportable(
-    student: DiffusionModel, original: LoadedModel, what: Format = "diffusers"
+    student: DiffusionModel, original: LoadedModel, what: Format, *, is_adapted: bool
 ) -> None:
     """Raise ConfigError if stock diffusers could not be told how to sample `student`.
 
-    To be asked of the original before it is distilled: a student's grid is part of its own.
+    Before a run, to be asked of the original: a student's grid is part of its own.
     """
     if what == "lora":
-        if not has_adapters(student.network):
+        if not is_adapted:
             raise ConfigError(
                 "format lora: this student has no adapters, for all of its weights were trained. "
                 "Choose diffusers or unet, or train with lora.enabled."

@@ -9,6 +9,7 @@ Usable as a library, without a run folder::
         student = distillation.distill_stage(stage.teacher_model, stage.student_model, stage)
 """
 
+import gc
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -280,6 +281,8 @@ class ProgressiveDistillation:
                 self.between_steps(save)
         trainer.keep_average()
         raise_if_not_finite(student.network, iterations)
+        del trainer
+        gc.collect()  # a trainer and its compiled step hold each other, and all that they hold
 
     def _source(
         self, teacher: DiffusionModel, student: DiffusionModel, config: StageConfig

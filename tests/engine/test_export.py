@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from engine.export import student as export_module
 from engine.diffusion.grid import Grid
 from engine.export import MANIFEST, export_student
+from engine.export import student as export_module
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel, load_model
 
