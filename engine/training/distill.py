@@ -197,6 +197,7 @@ class ProgressiveDistillation:
         while True:
             try:
                 self._train(student, source, config, now)
+                gc.collect()  # a trainer and its compiled step hold each other, and their arrays
                 return student
             except FloatingPointError as error:
                 student.network.update(start)
@@ -281,8 +282,6 @@ class ProgressiveDistillation:
                 self.between_steps(save)
         trainer.keep_average()
         raise_if_not_finite(student.network, iterations)
-        del trainer
-        gc.collect()  # a trainer and its compiled step hold each other, and all that they hold
 
     def _source(
         self, teacher: DiffusionModel, student: DiffusionModel, config: StageConfig
