@@ -5,7 +5,7 @@ all. No MLX.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -46,7 +46,8 @@ class Checked:
     data: dict[str, Any] | None
     config: DiffusionOptimizationConfig | None
     faults: tuple[Fault, ...]
-    lines: Mapping[str, int]  # of each key in the text, from 1
+    lines: Mapping[str, int] = field(default_factory=dict)  # of each key in the text, from 1
+    numbers: Mapping[str, str] = field(default_factory=dict)  # as they are written there: 1e-4
 
 
 def check_text(text: str, name: str = "the settings") -> Checked:
@@ -55,10 +56,10 @@ def check_text(text: str, name: str = "the settings") -> Checked:
         node = yaml.compose(text, Loader=SettingsLoader)
     except yaml.YAMLError as error:
         line, _ = place_of(error)
-        return Checked(None, None, (Fault("", problem_of(error), line, "file"),), {})
+        return Checked(None, None, (Fault("", problem_of(error), line, "file"),))
     except RecursionError:
-        return Checked(None, None, (Fault("", "nested too deep", None, "file"),), {})
-    lines, twice = _key_lines(node)
+        return Checked(None, None, (Fault("", "nested too deep", None, "file"),))
+    lines, numbers, twice = _key_lines(node)
     try:
         data = parse_yaml(text, name)
     except ConfigError as error:
@@ -68,12 +69,12 @@ def check_text(text: str, name: str = "the settings") -> Checked:
         data = {}
     if not isinstance(data, dict):
         found = f"found {type(data).__name__}, wanted settings as 'key: value' lines"
-        return Checked(None, None, (Fault("", found, 1, "file"),), {})
+        return Checked(None, None, (Fault("", found, 1, "file"),))
     faults = tuple(
         sorted(_faults(data, lines), key=lambda fault: (fault.line or 0, fault.level, fault.key))
     )
     config = None if faults else config_from_dict(data, name)
-    return Checked(data, config, faults, lines)
+    return Checked(data, config, faults, lines, numbers)
 
 
 def check_value(key: str, value: Any) -> str | None:
@@ -179,9 +180,10 @@ def _message(error: Any) -> str:
     return f"wanted {wanted}, found {shown}{where}"
 
 
-def _key_lines(node: yaml.Node | None) -> tuple[dict[str, int], list[Fault]]:
-    """Return the line of each key, and the keys that stand twice."""
+def _key_lines(node: yaml.Node | None) -> tuple[dict[str, int], dict[str, str], list[Fault]]:
+    """Return the line of each key, its number as it is written, and the keys that stand twice."""
     lines: dict[str, int] = {}
+    numbers: dict[str, str] = {}
     twice: list[Fault] = []
 
     def walk(node: yaml.Node | None, prefix: str) -> None:
@@ -196,12 +198,14 @@ def _key_lines(node: yaml.Node | None) -> tuple[dict[str, int], list[Fault]]:
                 twice.append(Fault(key, message, line, "file"))
                 continue
             lines[key] = line
+            if isinstance(value, yaml.ScalarNode) and value.tag.endswith((":int", ":float")):
+                numbers[key] = value.value
             # an alias stands elsewhere, and may stand in itself
             if not prefix and value.start_mark.index > key_node.start_mark.index:
                 walk(value, f"{key}.")
 
     walk(node, "")
-    return lines, twice
+    return lines, numbers, twice
 
 
 def _without_name(message: str, name: str) -> str:

@@ -61,6 +61,7 @@ class Draft:
         self._undo: list[_Step] = []
         self._redo: list[_Step] = []
         self._kept: str | None = None
+        self._changed: list[Difference] | None = None
         self._checked = check_text(source.text, source.name)
         self._values = flat(self._checked.data) if self._checked.data is not None else {}
 
@@ -100,19 +101,26 @@ class Draft:
         """Return a setting's value, its default where the text is silent, MISSING without one."""
         return self._values.get(key, defaults().get(key, MISSING))
 
+    def words(self, key: str) -> str:
+        """Return a setting's value as it is written in the text, or as it could be typed."""
+        return self._checked.numbers.get(key) or shown(self.value(key))
+
     def fault_of(self, key: str) -> Fault | None:
         """Return what is wrong with one setting."""
         return next((fault for fault in self.faults if fault.key == key), None)
 
     def changed(self) -> list[Difference]:
         """Return the settings that differ from their defaults, in the order of the file."""
+        if self._changed is not None:
+            return self._changed
         usual, known = defaults(), key_order()
         keys = (*known, *(key for key in self._values if key not in known))
-        return [
+        self._changed = [
             Difference(key, usual.get(key, MISSING), self._values[key])
             for key in keys
             if key in self._values and not is_same(usual.get(key, MISSING), self._values[key])
         ]
+        return self._changed
 
     def diff_to_file(self) -> list[str]:
         """Return the changes since the text was read, as lines of a unified diff."""
@@ -235,7 +243,7 @@ class Draft:
         return step.what
 
     def _take(self, text: str) -> None:
-        self._text = text
+        self._text, self._changed = text, None
         self._checked = check_text(text, self.source.name)
         if self._checked.data is not None:
             self._values = flat(self._checked.data)
@@ -259,6 +267,12 @@ class Draft:
         self.source = replace(opened, text=self._text)
         self._kept = None
         return target
+
+    def taken_over(self) -> None:
+        """Take note that the text stands now where it came from: a run took it up."""
+        draft_file.drop_draft(self.source)
+        self._rebase(self._text)
+        self._kept = None
 
     def disk_state(self) -> DiskState:
         """Return whether the file is still the one that was read."""

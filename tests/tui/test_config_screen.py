@@ -8,7 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.config import config_to_yaml, load_config, parse_config
-from engine.run import RunFolder
+from engine.run import JournalReader, RunFolder, steering
 from tui.app import DiffoptApp
 from tui.dialogs import Dialog
 from tui.options import Options
@@ -132,8 +132,8 @@ def test_typing_into_a_box_changes_that_scalar_and_nothing_else(
         assert scene.text == TEXT.replace("1e-3", "3.0e-4")
         assert scene.yaml.text == scene.text
         assert "●" in scene.row("training.learning_rate")
-        assert "3.0e-4" not in scene.row("training.learning_rate")  # a value, not a spelling
-        assert "default 0.0001" in scene.row("training.learning_rate")
+        assert "[ 3.0e-4 " in scene.row("training.learning_rate")  # as it is written
+        assert "default 0.0" in scene.row("training.learning_rate")
         assert "# high" in scene.yaml.text
         assert "● modified" in scene.screen.query_one(Header).subject.plain
 
@@ -654,7 +654,7 @@ def test_a_run_s_own_settings_are_locked_and_cloned(
     run = RunFolder.create(options.runs_dir, text, name="digits", mounts=[])
 
     async def story(scene: Scene) -> None:
-        assert "digits is queued" in scene.words("banner")
+        assert "digits is queued: its settings are fixed, but for" in scene.words("banner")
         await scene.go_to("training.batch_size")
         await scene.press("enter")
         assert not scene.form.is_typing
@@ -662,6 +662,7 @@ def test_a_run_s_own_settings_are_locked_and_cloned(
         await scene.press("ctrl+d", "ctrl+s", "ctrl+z")
         assert scene.text == text
         assert run.config_path.read_text() == text
+        assert "Nothing has changed" in " ".join(scene.notices)
         assert scene.yaml.read_only
         assert "▪" in scene.row("training.batch_size")
         await scene.press("d")
@@ -670,6 +671,41 @@ def test_a_run_s_own_settings_are_locked_and_cloned(
         assert parse_config(scene.text, "clone") == load_config("smoke")
         await scene.fill("training.seed", "3")
         assert "seed: 3" in scene.text
+
+    play(story, size, source=run)
+
+
+def test_settings_of_the_process_change_while_a_run_works(
+    play: Callable[..., Any],
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+) -> None:
+    text = config_to_yaml(load_config("smoke"))
+    run = RunFolder.create(options.runs_dir, text, name="digits", mounts=[])
+    monkeypatch.setattr(
+        steering, "wait_for", lambda run, command: steering.Answer("done", "as told")
+    )
+
+    async def story(scene: Scene) -> None:
+        await scene.fill("run.checkpoint_seconds", "60")
+        assert "▪" not in scene.row("run.checkpoint_seconds")
+        assert "May change now" in scene.pane("help-pane") or scene.form.key != (
+            "run.checkpoint_seconds"
+        )
+        await scene.press("ctrl+z")
+        assert scene.text == text
+        await scene.press("ctrl+y", "ctrl+s")
+        for _ in range(50):
+            await scene.pilot.pause(0.05)
+            if "took up" in scene.notices[-1]:
+                break
+        assert "digits took up: as told" in scene.notices[-1]
+        assert load_config(run.config_path).run.checkpoint_seconds == 60
+        assert not scene.screen.draft.is_modified  # type: ignore[union-attr]
+        with JournalReader(run.journal_path) as reader:
+            asked = [record.command.kind for record in reader.commands()]
+        assert asked == ["take-settings"]
 
     play(story, size, source=run)
 

@@ -128,7 +128,7 @@ class ConfigScreen(ConfigDoing):
 
     def _find_lock(self) -> None:
         """Find out which settings may be changed: of a run's own, those alone that it takes up."""
-        self.lock, self._locked = "", None
+        self.lock, self._locked, self.has_live = "", None, False
         run = self.draft.source.run if self.draft else None
         if run is None:
             return
@@ -138,12 +138,12 @@ class ConfigScreen(ConfigDoing):
             self.lock, self._locked = str(error), {}
             return
         is_over = state in (RunState.DONE, RunState.CANCELLED)
-        self._locked = {key: is_over or not one.is_live for key, one in settings_by_key().items()}
-        what = f"{run.name} is {state}"
-        if is_over:
-            self.lock = f"{what}: its settings are history. d makes a new run of them"
-        else:
-            self.lock = f"{what}: its settings are fixed until it ends. d makes a new run of them"
+        settings = settings_by_key().values()
+        self._locked = {one.key: is_over or not one.is_live for one in settings}
+        live = " ".join(one.name for one in settings if not self._locked[one.key])
+        may = f"fixed, but for {live}" if live else "history"
+        self.lock = f"{run.name} is {state}: its settings are {may}. d makes a new run of them"
+        self.has_live = bool(live)
 
     # Parts
 
@@ -193,6 +193,8 @@ class ConfigScreen(ConfigDoing):
             return
         pane.set_title(row.setting.key)
         lock = self.lock if self.form.is_locked(row.setting.key) else ""
+        if self.lock and not lock:
+            lock = "May change now: ^s tells the run's worker, or waits for it in the file."
         pane.set_lines(help_lines(draft, row.setting, width, lock))
 
     def _refresh_diff(self) -> None:
@@ -528,7 +530,7 @@ class ConfigScreen(ConfigDoing):
 
     def _turn_back(self, which: str) -> None:
         self.flush()
-        if self.draft is None or self.lock:
+        if self.draft is None or not self.can_edit:
             return
         what = getattr(self.draft, which)()
         if what is None:

@@ -34,7 +34,8 @@ class ConfigDoing(DiffoptScreen):
         """Begin with nothing open."""
         super().__init__()
         self.draft: Draft | None = None
-        self.lock = ""  # why nothing can be changed, "" where all can
+        self.lock = ""  # why settings cannot be changed, "" where all can
+        self.has_live = False  # a run at work takes some of them up all the same
         self.estimate: Estimate | None = None  # what the draft costs, as far as it is known
         self._disk_told = ""  # what became of the file on disk: "", "changed", "gone"
 
@@ -56,6 +57,11 @@ class ConfigDoing(DiffoptScreen):
         """Change the draft; what cannot be changed is told, with the reason."""
         raise NotImplementedError
 
+    @property
+    def can_edit(self) -> bool:
+        """Whether anything can be changed."""
+        return not self.lock or self.has_live
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey out what cannot be done now; the line of cost says why."""
         draft = self.draft
@@ -63,7 +69,9 @@ class ConfigDoing(DiffoptScreen):
             return True
         if action == "run":
             return None if why_not_start(draft, "") else True
-        if action in ("save", "undo", "redo", "default", "editor"):
+        if action in ("save", "undo", "redo", "default"):
+            return True if self.can_edit else None
+        if action in ("editor", "presets"):
             return None if self.lock else True
         if action == "duplicate":
             return draft.source.run is not None
@@ -76,10 +84,43 @@ class ConfigDoing(DiffoptScreen):
     def action_save(self) -> None:
         """Write the file; ask for its name where it has none."""
         self.flush()
-        if self.lock:
+        if not self.can_edit:
             self.diffopt.tell(f"{self.lock}.", "warning", kind="lock")
             return
-        self.run_worker(self._save(), exclusive=True, group="ask")
+        is_run = self.draft is not None and self.draft.source.run is not None
+        self.run_worker(self._save_run() if is_run else self._save(), exclusive=True, group="ask")
+
+    async def _save_run(self) -> None:
+        """Write a run's settings and tell its worker; say what it answers."""
+        import asyncio
+
+        from engine.run import steering
+
+        draft = self.draft
+        run = draft.source.run if draft is not None else None
+        if draft is None or run is None:
+            return
+        if not draft.is_modified:
+            self.diffopt.tell("Nothing has changed.", kind="saved")
+            return
+        try:
+            command = steering.change_settings(run, draft.text, client="diffopt-tui")
+        except (DiffoptError, OSError) as error:
+            self.diffopt.tell(str(error), "error")
+            return
+        draft.taken_over()
+        self.refresh_all()
+        if command is None:
+            self.diffopt.tell(f"{run.name}: written; taken up when it is resumed", kind="saved")
+            return
+        self.diffopt.tell(f"{run.name}: telling its worker…", kind="saving")
+        answer = await asyncio.to_thread(steering.wait_for, run, command)
+        if answer is None:
+            self.diffopt.tell(f"{run.name}: written; its worker has not answered yet", "warning")
+        elif answer.is_done:
+            self.diffopt.tell(f"{run.name} took up: {answer.detail}", kind="taken")
+        else:
+            self.diffopt.tell(f"{run.name} refused: {answer.detail}", "error")
 
     async def _save(self) -> None:
         from tui.asking import Prompt

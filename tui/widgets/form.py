@@ -94,6 +94,8 @@ class Form(Pane):
         self.editor: LineEditor | None = None
         self.finder: LineEditor | None = None
         self._needle = ""
+        self._changed: set[str] = set()
+        self._width = 72
 
     # What the screen does
 
@@ -110,6 +112,8 @@ class Form(Pane):
         """Show the draft as it is now."""
         key = self.key
         self._rows = self._visible_rows()
+        self._changed = {one.key for one in self._draft.changed()} if self._draft else set()
+        self._width = self._measured()
         if is_cursor_kept and key:
             keys = [row.key for row in self._rows]
             if key in keys:
@@ -178,7 +182,7 @@ class Form(Pane):
         """Show in the box what the draft holds now: an undo changed it."""
         row = self.row
         if self.editor is not None and row is not None and row.setting is not None:
-            text = shown(self._value(row.setting))
+            text = self._words(row.setting)
             self.editor = LineEditor(text, len(text))
 
     # Rows
@@ -201,6 +205,9 @@ class Form(Pane):
 
     def _value(self, setting: Setting) -> Any:
         return self._draft.value(setting.key) if self._draft else MISSING
+
+    def _words(self, setting: Setting) -> str:
+        return self._draft.words(setting.key) if self._draft else ""
 
     def is_locked(self, key: str) -> bool:
         """Return whether a setting cannot be changed now."""
@@ -231,15 +238,14 @@ class Form(Pane):
         words += [f"{changed} changed"] if changed else []
         return " · ".join(words) or "defaults"
 
-    @property
-    def _inner(self) -> int:
+    def _measured(self) -> int:
         return max(40, self.scrollable_content_region.width or 72)
 
     def _widths(self) -> tuple[int, int]:
         """Return the cells for names and for boxes."""
-        inner = self._inner
-        name = 27 if inner >= 70 else 22
-        return name, max(12, min(34, inner - name - 6 - 15))
+        inner = self._width
+        name, note = (27, 16) if inner >= 70 else (22, 13)
+        return name, max(12, min(34, inner - name - 6 - note))
 
     def _setting_line(self, setting: Setting) -> Content:
         draft = self._draft
@@ -247,7 +253,7 @@ class Form(Pane):
         name_width, box_width = self._widths()
         value = self._value(setting)
         fault = draft.fault_of(setting.key)
-        is_changed = any(one.key == setting.key for one in draft.changed())
+        is_changed = setting.key in self._changed
         is_locked = self.is_locked(setting.key)
         sign, sign_style = " ", MUTED
         if fault is not None:
@@ -264,20 +270,20 @@ class Form(Pane):
         if self.editor is not None and self.key == setting.key:
             return Content.assemble(*parts, *self._box_being_typed(name_width))
         style = "" if is_changed or fault else MUTED
-        parts += [(_box(setting, value, box_width), style)]
+        parts += [(_box(setting, value, draft.words(setting.key), box_width), style)]
         if fault is not None:
             note, note_style = fault.message.partition(", found ")[0], "$text-error"
         elif is_changed and not setting.is_required:
             note, note_style = f"default {shown(setting.default) or 'none'}", MUTED
         else:
             note, note_style = setting.unit, DIM
-        room = self._inner - name_width - box_width - 6
+        room = self._width - name_width - box_width - 6
         note = note if cell_len(note) <= room else f"{note[: max(0, room - 1)]}…"
         return Content.assemble(*parts, "  ", (note, note_style))
 
     def _box_being_typed(self, name_width: int) -> list[Any]:
         assert self.editor is not None
-        width = self._inner - name_width - 4 - 4
+        width = self._width - name_width - 4 - 4
         text, at = self.editor.window(width - 1)
         text = text.ljust(at + 1)
         fill = " " * max(0, width - cell_len(text))
@@ -313,7 +319,7 @@ class Form(Pane):
         elif row.setting.kind in ("bool", "choice"):
             self._choose(row.setting, 1)
         else:
-            text = shown(self._value(row.setting))
+            text = self._words(row.setting)
             self.editor = LineEditor(text, len(text))
             self._redraw_row()
 
@@ -474,13 +480,11 @@ def _clipped(text: str, width: int) -> str:
     return text.ljust(width) if len(text) < width else text[: width - 2] + "… "
 
 
-def _box(setting: Setting, value: Any, width: int) -> str:
+def _box(setting: Setting, value: Any, text: str, width: int) -> str:
     """Return the value in its box, as wide as the others."""
     if setting.kind == "bool" and isinstance(value, bool):
         return f"[{'x' if value else ' '}] {'yes' if value else 'no'}".ljust(width)
-    text = shown(value) if value is not MISSING else ""
-    if value is None:
-        text = "null"
+    text = "null" if value is None else text
     inner = width - 4
     if setting.kind == "choice":
         return f"( {_fitted(text, inner - 2)} ▾ )"
