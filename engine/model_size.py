@@ -1,10 +1,9 @@
 """Parameters, bytes and memory of a model from its config.json and file headers. No MLX.
 
 The memory of a training step is counted, part by part: what is held between steps exactly, what a
-step holds for its gradient by the coefficients below. Those were fitted to measured peaks of 13
-small networks on a Linux CPU (benchmarks/step_memory.py fits them again); there and on whole SD
-networks the total is within 15 %. Metal and CUDA keep other things and were not measured. Used by
-`diffopt inspect` and by `engine.estimate`.
+step holds for its gradient by the coefficients below. Those were fitted to measured peaks of 8
+small networks on a Linux CPU (benchmarks/step_memory.py measures them again); there the total is
+within 12 %. Metal and CUDA keep other things and were not measured. Used by `diffopt inspect`.
 """
 
 import json
@@ -24,23 +23,34 @@ _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2,
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What a step keeps, in arrays of the size of a kind of layer's output."""
+    """What a step holds, in arrays of the size of what a kind of layer gives, unless said."""
 
-    norm: float
     conv: float
-    linear: float
-    scores: float  # of an attention's (heads, queries, keys)
+    scores: float  # of an attention: heads x queries x keys
     gate: float
-    target_inputs: float  # what an adapted layer reads, kept for A's gradient
-    workspace: float  # of the largest convolution's patches
-    gradients: float  # of the trainable parameters, once the backward pass is through
-    largest_weight: float
+    patches: float  # of the convolution that reads most
+    gradients: float  # of the trained parameters
+    norm: float = 0.0
+    target_inputs: float = 0.0  # of what adapted layers read
+    largest_weight: float = 0.0  # of the layer with most parameters
 
 
-# Fitted to measured peaks, by whether weights or adapters are trained and the step is compiled.
+# Fitted to measured peaks, by whether all weights are trained and whether the step is compiled.
 _COSTS: dict[tuple[bool, bool], StepCost] = {
-    (True, False): StepCost(1.16, 0.0, 0.0, 1.39, 6.57, 0.0, 5.5, 1.0, 5.0),
-    (False, False): StepCost(0.0, 0.92, 0.0, 1.35, 3.98, 1.29, 3.18, 0.82, 1.6),
+    (True, False): StepCost(conv=0.96, scores=1.42, gate=9.1, patches=5.8, gradients=1.2),
+    (True, True): StepCost(norm=5.4, conv=0.9, scores=1.34, gate=3.8, patches=2.6, gradients=2.0),
+    (False, False): StepCost(
+        conv=0.92,
+        scores=1.35,
+        gate=4.0,
+        target_inputs=1.3,
+        patches=3.2,
+        gradients=0.8,
+        largest_weight=1.6,
+    ),
+    (False, True): StepCost(
+        conv=2.25, scores=1.36, gate=6.7, patches=5.6, gradients=0.6, largest_weight=1.8
+    ),
 }
 
 
@@ -149,7 +159,6 @@ def _step_bytes(
     shares = {
         "norm": cost.norm,
         "conv": cost.conv,
-        "linear": cost.linear,
         "attention": cost.scores,
         "gate": cost.gate,
     }
@@ -162,7 +171,7 @@ def _step_bytes(
             kept += cost.target_inputs * layer.inputs * layer.positions_in
         if layer.kind == "conv":
             patches = max(patches, layer.inputs * layer.kernel**2 * layer.positions)
-    kept += cost.workspace * patches
+    kept += cost.patches * patches
     largest = max(layer.parameters for layer in layers) * compute_bytes
     gradients = cost.gradients * trained_bytes
     activations = kept * batch_size * compute_bytes
