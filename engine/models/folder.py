@@ -14,6 +14,7 @@ from typing import Any
 from engine.errors import CheckpointError
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+TEXT_WEIGHTS_NAME = "model.safetensors"  # as transformers calls them
 CONFIG_NAME = "config.json"
 SCHEDULER_NAME = "scheduler_config.json"
 

@@ -21,22 +21,20 @@ def decode_in_tiles(
     B, H, W, _ = latents.shape
     height, width = min(tile, H), min(tile, W)
     tops, lefts = _starts(H, height), _starts(W, width)
-    picture = weights = None
+    picture = weights = mx.zeros((1, reduction * H, reduction * W, 1))
     for top in tops:
         for left in lefts:
             part = decode(latents[:, top : top + height, left : left + width])
-            if picture is None:
+            if picture.shape[0::3] != part.shape[0::3]:  # known from the first tile on
                 picture = mx.zeros((B, reduction * H, reduction * W, part.shape[3]))
-                weights = mx.zeros((1, reduction * H, reduction * W, 1))
             down = _fading(reduction * height, top > 0, top + height < H)
             across = _fading(reduction * width, left > 0, left + width < W)
             weight = mx.array(np.outer(down, across)[None, :, :, None])
             rows = slice(reduction * top, reduction * (top + height))
             columns = slice(reduction * left, reduction * (left + width))
-            picture[:, rows, columns] = picture[:, rows, columns] + weight * part
-            weights[:, rows, columns] = weights[:, rows, columns] + weight
+            picture = picture.at[:, rows, columns].add(weight * part)
+            weights = weights.at[:, rows, columns].add(weight)
             mx.eval(picture, weights)
-    assert picture is not None
     return picture / weights
 
 
