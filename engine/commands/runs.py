@@ -64,7 +64,7 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
     from engine.training.images import load_images
 
     if not config.model_path.startswith("bundled:"):
-        config.model_path = str(resolve_model_path(config.model_path).absolute())
+        config.model_path = str(resolve_model_path(config.model_path, may_fetch=True).absolute())
     original = load_model(
         config.model_path,
         steps=config.original.steps,

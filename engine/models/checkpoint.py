@@ -56,7 +56,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: the folder is missing, damaged, unsafe, or of a kind that is not supported.
     """
-    path = resolve_model_path(path)
+    path = resolve_model_path(path, may_fetch=True)
     try:
         return _load_folder(path)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 Two layouts exist: a pipeline (model_index.json, unet/, scheduler/), and the flat one of the oldest
 models, with all files in the root. A folder with a network alone will do as well. Read by
-checkpoint.py and pipeline.py; nothing is ever downloaded.
+checkpoint.py and pipeline.py.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError
+from engine.models.hub import hub_folder, is_hub_id
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS_NAME = "model.safetensors"  # as transformers calls them
@@ -46,13 +47,18 @@ class ModelFolder:
     model_index: dict[str, Any]
 
 
-def resolve_model_path(text: str | Path) -> Path:
-    """Return the folder that `text` names: a path, or `bundled:NAME` for a model of diffopt's own.
+def resolve_model_path(text: str | Path, *, may_fetch: bool = False) -> Path:
+    """Return the folder that `text` names.
+
+    A path, `bundled:NAME` for a model of diffopt's own, or a hub's "OWNER/NAME", which is looked
+    for in the hub's cache alone unless it `may_fetch`.
 
     Raises:
-        CheckpointError: no bundled model has that name.
+        CheckpointError: no bundled model has that name, or the hub's is not to be had.
     """
     name = str(text)
+    if is_hub_id(text):
+        return hub_folder(name, may_fetch=may_fetch)
     if not name.startswith(_BUNDLED):
         return Path(text).expanduser()
     models = Path(str(resources.files("engine"))) / "assets" / "models"
@@ -75,8 +81,8 @@ def find_model(path: Path) -> ModelFolder:
     """
     if not path.exists():
         raise CheckpointError(
-            f"{path}: there is no such folder. diffopt downloads nothing: fetch the model first (a "
-            "hub model with `hf download OWNER/NAME --local-dir FOLDER`) and give its folder."
+            f"{path}: there is no such folder. Give the folder of a diffusers model, or the id of "
+            "one on the hub, OWNER/NAME."
         )
     if not path.is_dir():
         raise CheckpointError(

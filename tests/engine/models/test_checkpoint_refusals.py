@@ -28,7 +28,7 @@ def refusal(path: Path | str) -> str:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path / "nowhere")
     assert "nowhere: there is no such folder" in message
-    assert "hf download" in message
+    assert "OWNER/NAME" in message
 
 
 def test_a_single_file_is_refused(tmp_path: Path) -> None:
