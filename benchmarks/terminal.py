@@ -65,6 +65,7 @@ def main() -> None:
     if options.feed:
         feed(options.feed)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the worker is ended too
     words = options.words.split()
     sizes = [tuple(map(int, size.split("x"))) for size in options.sizes.split(",")]
     wanted = options.only.split(",")

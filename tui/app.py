@@ -173,7 +173,8 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         self.config_source, self.is_clone = source, is_clone
         self.switch_mode("config")
         screen = self.screen
-        if hasattr(screen, "load_source"):
+        # one that is only being made reads `config_source` when it is mounted
+        if hasattr(screen, "load_source") and screen.is_mounted:
             screen.load_source(source, is_clone=is_clone)  # pyright: ignore[reportAttributeAccessIssue]
 
     def start_run(self, config_text: str, label: str, *, name: str | None = None) -> RunFolder:

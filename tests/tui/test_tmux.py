@@ -1,0 +1,169 @@
+"""The dashboard as people use it: in tmux, by keys, over a connection that drops."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from engine.run import JournalReader, RunFolder, list_runs
+from engine.run.events import CommandAcknowledged
+from tests.terminals import HOUSE, dashboard
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed"),
+]
+
+
+class Tmux:
+    """A tmux server of its own, each session a terminal with a dashboard."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runs_dir = folder / "runs"
+        self._socket = folder / "tmux"
+        self._environment = {
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "DIFFOPT_STATE_DIR": str(folder / "state"),
+            "PYTHONPATH": str(HOUSE),
+            "LANG": "C.UTF-8",
+        }
+
+    def open(self, name: str, width: int, height: int, *words: str) -> "Session":
+        settings = [f"{key}={value}" for key, value in self._environment.items()]
+        command = shlex.join(["env", *settings, *dashboard(self.runs_dir, *words)])
+        self.run("new-session", "-d", "-s", name, "-x", str(width), "-y", str(height), command)
+        return Session(self, name)
+
+    def let_pass(self, seconds: float) -> None:
+        """Make what was seen so much older, which waiting would do too."""
+        path = Path(self._environment["DIFFOPT_STATE_DIR"]) / "seen.json"
+        seen = json.loads(path.read_text())
+        path.write_text(json.dumps({run: [at, when - seconds] for run, (at, when) in seen.items()}))
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-u", "-S", str(self._socket), "-f", os.devnull, *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"TERM": "xterm-256color", "LANG": "C.UTF-8"},
+        )
+        return done.stdout
+
+
+class Session:
+    def __init__(self, tmux: Tmux, name: str) -> None:
+        self._tmux, self._name = tmux, name
+        self.pid = int(tmux.run("list-panes", "-t", name, "-F", "#{pane_pid}"))
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self._tmux.run("send-keys", "-t", self._name, key)
+            time.sleep(0.15)
+
+    @property
+    def text(self) -> str:
+        return self._tmux.run("capture-pane", "-p", "-t", self._name)
+
+    def until(self, words: str, limit: float = 60) -> None:
+        deadline = time.monotonic() + limit
+        while words not in (text := self.text):
+            assert time.monotonic() < deadline, f"{words!r} never came:\n{text}"
+            time.sleep(0.2)
+
+    def hang_up(self) -> None:
+        """Drop the connection: the terminal is gone."""
+        self._tmux.run("kill-session", "-t", self._name)
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Tmux]:
+    server = Tmux(tmp_path)
+    server.runs_dir.mkdir()
+    server.run("new-session", "-d", "-s", "held", "sleep 1000")  # keeps the server alive
+    server.run("set-option", "-g", "remain-on-exit", "on")  # so that a crash can be read
+    yield server
+    with suppress(subprocess.CalledProcessError):
+        server.run("kill-server")
+    for run in list_runs(server.runs_dir):
+        if pid := run.status().pid:
+            os.kill(pid, signal.SIGKILL)
+
+
+def waited(test: Callable[[], bool], limit: float) -> bool:
+    deadline = time.monotonic() + limit
+    while not test():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        with suppress(ProcessLookupError):
+            os.kill(pid, 0)
+            return False
+        return True
+
+
+def test_from_nothing_to_a_finished_run_over_a_dropped_connection(tmux: Tmux) -> None:
+    first = tmux.open("first", 80, 24)
+    first.until("No runs yet")
+    first.press("n")
+    first.until("A new run")
+    first.press("Tab", "Tab", "Enter")  # not now, demo, smoke
+    first.until("smoke")
+    first.press("C-r")
+    first.until("Start a run")
+    first.press("y")
+    first.until("RUNNING")
+    first.until("train", 120)
+    (run,) = list_runs(tmux.runs_dir)
+    worker = run.status().pid
+    assert worker is not None
+
+    first.hang_up()
+    assert waited(lambda: is_gone(first.pid), 20)
+    assert run.status().pid == worker  # training goes on
+
+    tmux.let_pass(600)
+    second = tmux.open("second", 120, 36)
+    second.until("Away 10 min: ")
+    second.until("RUNNING")
+
+    # another terminal on the same run: each sees what the other did, and who did it
+    third = tmux.open("third", 80, 24, run.name[:12])
+    third.until("RUNNING")
+    third.press("p")
+    third.until("PAUSED")
+    second.until("PAUSED")
+    who = acknowledged(run)[-1].issued_by
+    second.until("by " + who.split()[0])
+    second.press("p")
+    second.until("RUNNING")
+    third.until("RUNNING")
+    assert len({event.issued_by for event in acknowledged(run)}) == 2
+
+    second.until("DONE", 240)
+    third.until("DONE")
+    assert run.report_path.is_file()
+    for session in (second, third):
+        session.press("q")
+        assert waited(lambda session=session: is_gone(session.pid), 20)
+
+
+def acknowledged(run: RunFolder) -> list[CommandAcknowledged]:
+    with JournalReader(run.journal_path) as reader:
+        events = [stored.event for stored in reader.facts()]
+    return [event for event in events if isinstance(event, CommandAcknowledged)]
