@@ -7,6 +7,7 @@ the worker's answer stands in the journal, by whoever it was asked.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 CHART_SECONDS = 2.0
 MACHINE_SECONDS = 4.0
 SEEN_SECONDS = 30.0
+MOST_HELD_SECONDS = 0.5
 _TREE_SECONDS = 1.0
 _TAB_WORDS = {"log": "Log", "samples": "Samples", "hardware": "Hardware", "timesteps": "Timesteps"}
 EMPTY = (
@@ -95,7 +97,7 @@ class LiveScreen(LiveControl):
         self._away = ""
         self._charted: object = None
         self._treed = (0.0, "")
-        self._seen_id = 0
+        self._held = ExitStack()  # paints held back
 
     def compose_body(self) -> ComposeResult:
         """Yield the panes."""
@@ -151,8 +153,18 @@ class LiveScreen(LiveControl):
             least_seconds=1.0 if self.diffopt.options.is_low else BUSY_SECONDS,
         )
         self.query_one("#stages").focus()
+        self._hold_paint()
         if self.is_shown:
             self.on_shown()
+
+    def _hold_paint(self) -> None:
+        """Paint once the run is read, not its empty frame before that: it would be sent twice."""
+        self._release_paint()
+        self._held.enter_context(self.app.batch_update())
+        self.set_timer(MOST_HELD_SECONDS, self._release_paint)
+
+    def _release_paint(self) -> None:
+        self._held.close()
 
     def on_shown(self) -> None:
         """Follow from now on."""
@@ -180,6 +192,7 @@ class LiveScreen(LiveControl):
 
     def on_unmount(self) -> None:
         """Let everything go."""
+        self._release_paint()
         self.on_hidden()
 
     def _mark_seen(self) -> None:
@@ -224,6 +237,8 @@ class LiveScreen(LiveControl):
         )
         if before is None or self._permits(before) != self._permits(snapshot):
             self.refresh_bindings()
+        if before is None:
+            self.set_timer(0.02, self._release_paint)  # when what was just said is laid out
 
     def _show_frame(self) -> None:
         snapshot = self.snapshot

@@ -154,10 +154,10 @@ class Pane(ScrollView, can_focus=True):
         """Go to the last row."""
         self._move(len(self._lines))
 
-    async def action_open(self) -> None:
+    def action_open(self) -> None:
         """Enlarge the pane; a pane of things to open does that instead."""
         if hasattr(self.screen, "action_zoom"):
-            await self.run_action("screen.zoom")
+            self.call_later(self.run_action, "screen.zoom")
 
     def action_move_left(self) -> None:
         """Look further left."""

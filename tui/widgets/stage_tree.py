@@ -62,7 +62,7 @@ class StageTree(Pane):
         """The line that the cursor is on."""
         return self._tree[self.cursor] if self.cursor < len(self._tree) else None
 
-    async def action_open(self) -> None:
+    def action_open(self) -> None:
         """Open or close the branch, or tell more of the line."""
         line = self.selected
         if line is None:
