@@ -43,7 +43,7 @@ GLYPHS: dict[str, Mark] = {
     "rejected": Mark("✗", "x", "rejected"),
     "rolled back": Mark("↶", "<", "rolled back"),
     "retried": Mark("↻", "@", "retried"),
-    "split": Mark("⋔", "Y", "split in two"),
+    "split": Mark("÷", "%", "split in two"),
     "skipped": Mark("·", ".", "not needed"),
     "unknown": Mark("¿", "?", "unknown"),
 }
@@ -196,7 +196,7 @@ def bar(fraction: float | None, width: int) -> str:
 
 def timesteps(values: tuple[float, ...]) -> str:
     """Return the points of a grid: 999, 749, 499, 249."""
-    return ", ".join(f"{value:g}" if value == round(value) else f"{value:.4g}" for value in values)
+    return ", ".join(f"{value:g}" if value.is_integer() else f"{value:.4g}" for value in values)
 
 
 def printable(text: str) -> str:

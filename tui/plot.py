@@ -113,6 +113,24 @@ def columns_of(points: Sequence[MetricPoint], count: int) -> list[float | None]:
     return columns
 
 
+def widened(
+    columns: Sequence[float | None], width: int, *, is_whole: bool = False
+) -> list[float | None]:
+    """Return the columns drawn wider where they leave room.
+
+    By whole factors, so that they seldom move while a run grows; to all of the width for one that
+    has ended (`is_whole`).
+    """
+    used = max((place + 1 for place, one in enumerate(columns) if one is not None), default=0)
+    if not 0 < used <= width:
+        return list(columns[:width])
+    if is_whole:
+        return [columns[place * used // width] for place in range(width)]
+    factor = width // used
+    wide = [columns[place // factor] for place in range(used * factor)]
+    return wide + [None] * (width - len(wide))
+
+
 def bars(columns: Sequence[float | None], height: int, limits: Limits) -> list[str]:
     """Return `height` rows of bars, the top one first."""
     rows: list[list[str]] = [[] for _ in range(height)]

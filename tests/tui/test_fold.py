@@ -63,7 +63,7 @@ def check_whole(view: RunView, events: list[StoredEvent]) -> None:
     assert numbers == sorted(set(numbers))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(journals)
 def test_any_journal_gives_a_valid_view(events: list[StoredEvent]) -> None:
     check_whole(fold(RunView(), events), events)
@@ -206,7 +206,7 @@ def test_a_split_stage_is_followed_by_the_two_smaller_ones() -> None:
     ]
     view = fold(RunView(), stored(events))
     assert [one.state for one in view.stages] == ["split", "waiting", "waiting", "waiting"]
-    assert "⋔ cut in two smaller reductions" in label_of(view)
+    assert "÷ cut in two smaller reductions" in label_of(view)
 
 
 def test_a_person_who_retries_is_named_on_the_try() -> None:

@@ -95,6 +95,7 @@ def test_other_figures_read_well() -> None:
     assert score(0.99) == "0.9900"
     assert count(48_211) == "48 211"
     assert timesteps((999.0, 749.5, 1.0)) == "999, 749.5, 1"
+    assert timesteps((math.inf, math.nan)) == "inf, nan"
     assert clipped("distillation", 6) == "disti…"
 
 

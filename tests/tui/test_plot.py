@@ -18,6 +18,7 @@ from tui.plot import (
     step_axis,
     value_labels,
     whiskers,
+    widened,
 )
 
 numbers = st.one_of(st.floats(), st.floats(-1e6, 1e6), st.floats(0, 1))
@@ -77,6 +78,16 @@ def test_a_growing_run_changes_only_its_newest_bar() -> None:
 def test_a_value_holds_until_the_next_is_told() -> None:
     points = points_of([1.0, 5.0, 3.0])
     assert columns_of([points[0], points[2]], 4) == [1.0, 1.0, 3.0, None]
+
+
+def test_few_bars_are_drawn_wider_by_whole_factors() -> None:
+    assert widened([1.0, 2.0, 3.0, None, None, None, None], 7) == [1, 1, 2, 2, 3, 3, None]
+    assert widened([1.0, 2.0, 3.0, None], 4) == [1, 2, 3, None]
+
+
+def test_the_bars_of_a_run_that_has_ended_fill_the_width() -> None:
+    assert widened([1.0, 2.0, 3.0, None], 4, is_whole=True) == [1, 1, 2, 3]
+    assert widened([], 4, is_whole=True) == []
 
 
 def test_what_is_not_finite_is_marked() -> None:

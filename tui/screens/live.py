@@ -178,6 +178,7 @@ class LiveScreen(LiveControl):
             self.follower.start()
             self._gpu.start()
             self._look_at_machine()
+            self.set_timer(1.0, self._look_at_machine)  # a processor's share needs two looks
 
     def on_hidden(self) -> None:
         """Stand still; what was seen is remembered."""

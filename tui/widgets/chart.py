@@ -6,6 +6,7 @@ seconds, and only when there are new steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ from tui.plot import (
     step_axis,
     value_labels,
     whiskers,
+    widened,
 )
 from tui.state import RunView
 from tui.widgets.pane import Line, Pane
@@ -55,6 +57,7 @@ class _Metric:
     large: list[float | None] = field(default_factory=list)
     span: tuple[int, int] = (0, 1)  # first and last step of the large chart
     last: float | None = None
+    trend: str = " "
 
     @property
     def label(self) -> str:
@@ -237,8 +240,10 @@ class Charts(Pane):
     ) -> None:
         width = self._bar_width
         points = follower.points(metric.name, width, first, last)
-        metric.columns = columns_of(points, width) if points else []
+        columns = columns_of(points, width) if points else []
+        metric.columns = widened(columns, width, is_whole=self._view.is_over)
         means = [point.mean for point in points]
+        metric.trend = _trend(means)
         metric.limits = limits_of(means, metric.limits, is_log=metric.is_log)
 
     def _read_large(
@@ -250,12 +255,11 @@ class Charts(Pane):
             metric.large, metric.span = [], (0, 1)
             return
         columns = columns_of(points, count)
-        # few spans would leave most of the width empty: each is drawn wider
-        used = (points[-1].first - points[0].first) // span_of(points) + 1
-        factor = max(1, count // used)
-        metric.large = [columns[index // factor] for index in range(used * factor)]
-        start = points[0].first
-        metric.span = (start, start + span_of(points) * used * count // (used * factor))
+        metric.large = widened(columns, count, is_whole=self._view.is_over)
+        start, span = points[0].first, span_of(points)
+        used = (points[-1].first - start) // span + 1
+        drawn = count if self._view.is_over else used * (count // used)
+        metric.span = (start, start + round(span * used * count / drawn))
         means = [point.mean for point in points]
         metric.large_limits = limits_of(means, metric.large_limits, is_log=metric.is_log)
 
@@ -326,7 +330,7 @@ class Charts(Pane):
             (f"{words.clipped(metric.label, _LABEL - 1):{_LABEL}}", "bold" if is_chosen else ""),
             (f"{row:{width}}", "$primary" if is_drawn else "$text-muted"),
             (f" {figure:>{_VALUE}}", "bold"),
-            (f" {_trend(metric.columns)}", "$text-muted"),
+            (f" {metric.trend}", "$text-muted"),
         )
 
     def _quality_line(self) -> Line:
@@ -402,9 +406,9 @@ class Charts(Pane):
         return out
 
 
-def _trend(columns: Sequence[float | None]) -> str:
+def _trend(means: Sequence[float]) -> str:
     """Return an arrow where the newest span is away from the ones before it."""
-    known = [one for one in columns if one is not None and one == one]
+    known = [one for one in means if math.isfinite(one)]
     if len(known) < 4:
         return " "
     newest, before = known[-1], sum(known[-5:-1]) / len(known[-5:-1])
