@@ -5,8 +5,8 @@ samples and is not supported. Used by loading, sampling and export.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -23,23 +23,46 @@ from engine.errors import CheckpointError
 
 GRID_KEY = "diffopt_timesteps"
 
-# scheduler class -> (our solver of the same ODE, its default spacing, whether it clips x0 by
-# default)
-_CLASSES: dict[str, tuple[Solver, Spacing, bool]] = {
-    "DDPMScheduler": ("ddim", "leading", True),
-    "DDPMParallelScheduler": ("ddim", "leading", True),
-    "DDIMScheduler": ("ddim", "leading", True),
-    "DDIMParallelScheduler": ("ddim", "leading", True),
-    "PNDMScheduler": ("ddim", "leading", False),
-    "LMSDiscreteScheduler": ("euler", "linspace", False),
-    "HeunDiscreteScheduler": ("euler", "linspace", False),
-    "EulerDiscreteScheduler": ("euler", "linspace", False),
-    "EulerAncestralDiscreteScheduler": ("euler", "linspace", False),
-    "DPMSolverMultistepScheduler": ("dpmpp_2m", "linspace", False),
-    "DPMSolverSinglestepScheduler": ("dpmpp_2m", "linspace", False),
-    "UniPCMultistepScheduler": ("dpmpp_2m", "linspace", False),
-    "LCMScheduler": ("ddim", "leading", False),
-    "TCDScheduler": ("ddim", "leading", False),
+_DDPM_BETAS = (1e-4, 0.02, "linear")
+_STABLE_BETAS = (0.00085, 0.012, "scaled_linear")
+
+
+@dataclass(frozen=True, slots=True)
+class _SchedulerClass:
+    """What a class of diffusers means, and its defaults.
+
+    Configs carry keys of other classes along (SDXL's Euler has set_alpha_to_one), which must not
+    be obeyed: `end_key` is the one that says where sampling ends, None where it is always clean.
+    """
+
+    solver: Solver  # ours, of the same ODE
+    spacing: Spacing
+    clips: bool | None = None  # x0 by default; None where the class never does
+    end_key: Literal["set_alpha_to_one", "final_sigmas_type"] | None = None
+    ends_clean: bool = True
+    betas: tuple[float, float, str] = _DDPM_BETAS  # start, end, schedule
+
+
+_DDIM = _SchedulerClass("ddim", "leading", clips=True, end_key="set_alpha_to_one")
+_FEW_STEPS = replace(_DDIM, clips=False, betas=_STABLE_BETAS)
+_DPM = _SchedulerClass("dpmpp_2m", "linspace", end_key="final_sigmas_type")
+_CLASSES: dict[str, _SchedulerClass] = {
+    "DDPMScheduler": _SchedulerClass("ddim", "leading", clips=True),
+    "DDPMParallelScheduler": _SchedulerClass("ddim", "leading", clips=True),
+    "DDIMScheduler": _DDIM,
+    "DDIMParallelScheduler": _DDIM,
+    "PNDMScheduler": replace(_DDIM, clips=None, ends_clean=False),
+    "LMSDiscreteScheduler": _SchedulerClass("euler", "linspace"),
+    "HeunDiscreteScheduler": _SchedulerClass(
+        "euler", "linspace", clips=False, betas=(0.00085, 0.012, "linear")
+    ),
+    "EulerDiscreteScheduler": _SchedulerClass("euler", "linspace", end_key="final_sigmas_type"),
+    "EulerAncestralDiscreteScheduler": _SchedulerClass("euler", "linspace"),
+    "DPMSolverMultistepScheduler": _DPM,
+    "DPMSolverSinglestepScheduler": _DPM,
+    "UniPCMultistepScheduler": _DPM,
+    "LCMScheduler": _FEW_STEPS,
+    "TCDScheduler": _FEW_STEPS,
 }
 
 
@@ -89,7 +112,7 @@ def read_scheduler_config(config: Mapping[str, Any], source: str) -> SchedulerSe
     """
     reader = _Reader(config, source)
     class_name = reader.text("_class_name", "DDPMScheduler", tuple(_CLASSES))
-    solver, default_spacing, clips = _CLASSES[class_name]
+    kind = _CLASSES[class_name]
     reader.refuse_unless("thresholding", False, "dynamic thresholding is not supported")
     reader.refuse_unless("use_flow_sigmas", False, "flow matching is not supported")
     reader.refuse_unless("use_lu_lambdas", False, "only karras spacing is supported")
@@ -101,14 +124,15 @@ def read_scheduler_config(config: Mapping[str, Any], source: str) -> SchedulerSe
     )
     prediction = reader.text("prediction_type", "epsilon", PREDICTION_TYPES)
 
-    schedule = _read_schedule(reader, prediction)
+    schedule = _read_schedule(reader, kind, prediction)
+    solver = kind.solver
     # DPM-Solver++ of order 1 is DDIM; our students are exported as such.
     if solver == "dpmpp_2m" and config.get("solver_order") == 1:
         solver = "ddim"
-    spacing = reader.text("timestep_spacing", default_spacing, SPACINGS)
+    spacing = reader.text("timestep_spacing", kind.spacing, SPACINGS)
     if reader.flag("use_karras_sigmas", False):
         spacing = "karras"
-    clips = reader.flag("clip_sample", clips)
+    clips = reader.flag("clip_sample", kind.clips or False) and kind.clips is not None
     return SchedulerSettings(
         schedule=schedule,
         prediction_type=prediction,
@@ -120,7 +144,7 @@ def read_scheduler_config(config: Mapping[str, Any], source: str) -> SchedulerSe
     )
 
 
-def _read_schedule(reader: "_Reader", prediction: str) -> NoiseSchedule:
+def _read_schedule(reader: "_Reader", scheduler: _SchedulerClass, prediction: str) -> NoiseSchedule:
     count = reader.integer("num_train_timesteps", 1000, minimum=1)
     trained = reader.config.get("trained_betas")
     if trained is not None:
@@ -137,17 +161,19 @@ def _read_schedule(reader: "_Reader", prediction: str) -> NoiseSchedule:
                 f"{count}, one for each of num_train_timesteps",
             )
     else:
-        kind = reader.text("beta_schedule", "linear", BETA_SCHEDULES)
+        start, end, default = scheduler.betas
+        kind = reader.text("beta_schedule", default, BETA_SCHEDULES)
         values = betas(
-            kind, count, reader.number("beta_start", 1e-4), reader.number("beta_end", 0.02)
+            kind, count, reader.number("beta_start", start), reader.number("beta_end", end)
         )
     if not ((values >= 0).all() and (values <= 1).all()):
         reader.fail("trained_betas/beta_end", "variances outside [0, 1]", "0 to 1")
     # DDIM says set_alpha_to_one, DPM-Solver and Euler say final_sigmas_type: one fact under two
-    # names.
-    to_one = reader.flag("set_alpha_to_one", True)
+    # names, and a config may hold both.
+    to_one = reader.flag("set_alpha_to_one", scheduler.ends_clean)
     last_level = reader.text("final_sigmas_type", "zero", ("zero", "sigma_min"))
-    ends_at_first = not to_one or last_level == "sigma_min"
+    ends_clean = {"set_alpha_to_one": to_one, "final_sigmas_type": last_level == "zero"}
+    ends_at_first = scheduler.end_key is not None and not ends_clean[scheduler.end_key]
     schedule = NoiseSchedule.from_betas(values, end_at_first=ends_at_first)
     if reader.flag("rescale_betas_zero_snr", False):
         if prediction == "epsilon":

@@ -86,7 +86,70 @@ def test_the_two_names_of_a_noisy_end_mean_the_same() -> None:
     by_alpha = read(_class_name="DDIMScheduler", set_alpha_to_one=False)
     by_sigma = read(_class_name="DPMSolverMultistepScheduler", final_sigmas_type="sigma_min")
     assert by_alpha.schedule.final_alpha_cumprod == by_sigma.schedule.final_alpha_cumprod < 1
-    assert read(final_sigmas_type="zero").schedule.final_alpha_cumprod == 1
+
+
+def test_sdxl_ends_clean_though_its_config_carries_a_key_of_ddim() -> None:
+    """The scheduler_config.json of stable-diffusion-xl-base-1.0, keys of other classes included."""
+    settings = read(
+        _class_name="EulerDiscreteScheduler",
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        clip_sample=False,
+        interpolation_type="linear",
+        num_train_timesteps=1000,
+        prediction_type="epsilon",
+        sample_max_value=1.0,
+        set_alpha_to_one=False,
+        skip_prk_steps=True,
+        steps_offset=1,
+        timestep_spacing="leading",
+        trained_betas=None,
+        use_karras_sigmas=False,
+    )
+    assert settings.solver == "euler"
+    assert settings.schedule.final_alpha_cumprod == 1
+    grid = settings.grid(4)
+    assert grid.timesteps == (751, 501, 251, 1)
+    assert (grid.start_scale, grid.sigmas[-1]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "key", "value"),
+    [
+        ("DDPMScheduler", "set_alpha_to_one", False),
+        ("EulerAncestralDiscreteScheduler", "set_alpha_to_one", False),
+        ("DPMSolverMultistepScheduler", "set_alpha_to_one", False),
+        ("DDIMScheduler", "final_sigmas_type", "sigma_min"),
+        ("LCMScheduler", "final_sigmas_type", "sigma_min"),
+    ],
+)
+def test_keys_of_other_classes_are_not_obeyed(class_name: str, key: str, value: Any) -> None:
+    settings = read(**{"_class_name": class_name, key: value})
+    assert settings.schedule.final_alpha_cumprod == 1
+
+
+def test_only_classes_that_clip_can_be_told_to() -> None:
+    assert read(_class_name="PNDMScheduler", clip_sample=True).clip_range is None
+    assert read(_class_name="LCMScheduler", clip_sample=True).clip_range == 1.0
+
+
+@pytest.mark.parametrize(
+    ("class_name", "first_beta", "last_alpha"),
+    [
+        ("DDIMScheduler", 1e-4, 1.0),
+        ("PNDMScheduler", 1e-4, 1 - 1e-4),
+        ("LCMScheduler", 0.00085, 1.0),
+        ("TCDScheduler", 0.00085, 1.0),
+        ("HeunDiscreteScheduler", 0.00085, 1.0),
+    ],
+)
+def test_each_class_has_its_own_defaults(
+    class_name: str, first_beta: float, last_alpha: float
+) -> None:
+    schedule = read(_class_name=class_name).schedule
+    assert schedule.alphas_cumprod[0] == pytest.approx(1 - first_beta)
+    assert schedule.final_alpha_cumprod == pytest.approx(last_alpha)
 
 
 def test_trained_betas_are_taken_as_they_are() -> None:
