@@ -25,6 +25,7 @@ class SampleFile:
     stage: int | None = None
     step: int | None = None
     steps: int | None = None  # sampling steps of the student
+    title: str = ""  # in place of where it was made
 
     @classmethod
     def of(cls, time: float, event: SamplesSaved) -> SampleFile:
@@ -34,6 +35,8 @@ class SampleFile:
     @property
     def words(self) -> str:
         """Where in the run it was made: "stage 2 · step 450", or the end."""
+        if self.title:
+            return self.title
         if self.stage is None:
             return "finished student"
         step = "" if self.step is None else f" · step {self.step}"

@@ -81,7 +81,7 @@ class RunRow:
         return max(0.0, now - self.created) if self.created else None
 
 
-_Mark = tuple[Any, ...]
+Mark = tuple[Any, ...]
 
 
 class Listing:
@@ -93,7 +93,7 @@ class Listing:
         self.problem: str | None = None  # why the folder cannot be read
         self._clock = clock
         self._rows: dict[Path, RunRow] = {}
-        self._marks: dict[Path, _Mark] = {}
+        self._marks: dict[Path, Mark] = {}
         self._views: dict[Path, RunView] = {}
 
     def refresh(self, budget_seconds: float = BUDGET_SECONDS) -> bool:
@@ -110,7 +110,7 @@ class Listing:
             if path not in self._rows:
                 self._rows[path] = RunRow(path, created=created)
         for path in sorted(found, key=self._urgency):
-            mark = _mark_of(path)
+            mark = mark_of(path)
             row = self._rows[path]
             if mark == self._marks.get(path) and row.state in (*_OVER, UNREADABLE):
                 continue
@@ -167,7 +167,7 @@ class Listing:
                 continue
         return found
 
-    def _read(self, path: Path, mark: _Mark, known: RunRow) -> RunRow:
+    def _read(self, path: Path, mark: Mark, known: RunRow) -> RunRow:
         run = RunFolder(path)
         is_same = mark == self._marks.get(path)
         try:
@@ -281,7 +281,7 @@ def _time_of(latest: dict[str, Any], view: RunView) -> float:
         return view.last_time or 0.0
 
 
-def _mark_of(path: Path) -> _Mark:
+def mark_of(path: Path) -> Mark:
     """Return what tells that a run's row may have changed, without opening anything."""
     marks: list[Any] = []
     for name in ("journal.sqlite", "journal.sqlite-wal"):

@@ -1,15 +1,42 @@
-"""The Compare screen."""
+"""The Compare screen: marked runs, quality against steps, their verdicts, before and after."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
 
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widget import Widget
 
+from engine.run import RunFolder
+from tui.comparison import AXES, AXIS_WORDS, KINDS, METRICS, Compared, read_compared, series_of
+from tui.format import clipped
 from tui.keys import bindings_for
+from tui.listing import mark_of
+from tui.run_columns import MARKS, QUIET, series_style
+from tui.scatter import Line, scatter
 from tui.screens.base import DiffoptScreen
+from tui.widgets.compare_table import CompareTable
 from tui.widgets.pane import Pane
+from tui.widgets.samples import SamplesPane, open_on_desktop
+
+READ_SECONDS = 5.0
+EMPTY = (
+    "Nothing is marked.",
+    "",
+    "1  lists the runs; space marks one, and again takes the mark away.",
+    "Marked runs stand side by side here: quality against steps, verdicts, samples.",
+)
+TABS = ("chart", "table", "samples")
+_HOLLOW = "◇△□◦☆▽"
+_SIGNS = {"searched": "✶", "rejected": "✗", "original": "○"}
+_STROKES = {"student": "solid", "uniform": "dotted"}
 
 
 class CompareScreen(DiffoptScreen):
@@ -17,7 +44,335 @@ class CompareScreen(DiffoptScreen):
 
     NAME = "compare"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("compare")]
+    DEFAULT_CSS = """
+    CompareScreen #top { height: 3fr; }
+    CompareScreen #chart { width: 3fr; overflow: hidden; }
+    CompareScreen #table { width: 2fr; }
+    CompareScreen #samples { height: 2fr; }
+    CompareScreen.-narrow .-away { display: none; }
+    """
+
+    def __init__(self) -> None:
+        """Make it; marked runs are read when it is shown."""
+        super().__init__()
+        self.metric, self.axis, self.is_distance = METRICS[0], AXES[0], False
+        self.runs: list[Compared] = []
+        self._marks: dict[Path, tuple[Any, ...]] = {}
+        self._known: dict[Path, Compared] = {}
+        self._tab = TABS[0]
 
     def compose_body(self) -> ComposeResult:
-        """Yield one pane."""
-        yield Pane("Compare", ["This screen is being built."], id="compare")
+        """Yield chart, table and samples."""
+        yield Pane("Compare", EMPTY, id="empty")
+        with Horizontal(id="top"):
+            yield Pane("Quality", id="chart")
+            yield CompareTable()
+        yield SamplesPane("Samples")
+
+    def on_mount(self) -> None:
+        """Read now and then what changed."""
+        super().on_mount()
+        self.every(READ_SECONDS, self._read)
+        self._show()
+
+    def on_shown(self) -> None:
+        """Read what is marked by now."""
+        self._read()
+
+    # Reading
+
+    @work(exclusive=True, group="compare")
+    async def _read(self) -> None:
+        marked = list(self.diffopt.marked)
+        for path in marked:
+            mark = mark_of(path)
+            if self._marks.get(path) != mark or path not in self._known:
+                self._known[path] = await asyncio.to_thread(read_compared, path, 0)
+                self._marks[path] = mark_of(path)
+        runs = [replace(self._known[path], place=place) for place, path in enumerate(marked)]
+        if runs != self.runs or not runs:
+            is_other = [run.path for run in runs] != [run.path for run in self.runs]
+            self.runs = runs
+            self._show()
+            if is_other:
+                self.on_compare_table_selected()
+
+    # Showing
+
+    def _show(self) -> None:
+        has_runs = bool(self.runs)
+        was_empty = self.query_one("#empty").display
+        self.query_one("#empty").display = not has_runs
+        self.query_one("#top").display = has_runs
+        if not has_runs:
+            self.query_one("#samples").display = False
+            self.set_header("no run is marked")
+            self.query_one("#empty").focus()
+            return
+        count = len(self.runs)
+        self.set_header(
+            f"{count} run{'s' if count > 1 else ''}",
+            Content.styled(f"{self.metric} against {self.axis}", QUIET),
+        )
+        self._place_tabs()
+        if was_empty:
+            self.query_one("#chart" if not self.is_narrow else f"#{self._tab}").focus()
+        self.query_one(CompareTable).show_runs(self.runs)
+        self._show_chart()
+        self._show_samples()
+        self.refresh_bindings()
+
+    def _show_chart(self) -> None:
+        pane = self.query_one("#chart", Pane)
+        size = pane.scrollable_content_region.size
+        title = f"{self.metric}{', distance from 1' if self.is_distance else ''}"
+        pane.set_title(f"{title} against {self.axis}", AXIS_WORDS[self.axis])
+        lines = self._lines()
+        legend = self._legend(size.width, {kind for _, kind in self._kinds()})
+        levels = []
+        if self.metric in ("score", "lower bound"):
+            thresholds = sorted({run.threshold for run in self.runs if run.threshold is not None})
+            levels = [(one, f"threshold {one:g}") for one in thresholds]
+        chart = scatter(
+            lines,
+            size.width,
+            size.height - len(legend),
+            levels=levels,
+            is_distance=self.is_distance,
+        )
+        if not chart:
+            chart = [Content(""), Content.styled(self._why_no_chart(), QUIET)]
+        pane.set_lines([*legend, *chart])
+
+    def _kinds(self) -> list[tuple[Compared, str]]:
+        return [
+            (run, series.kind)
+            for run in self.runs
+            for series in series_of(run, self.metric, self.axis)
+        ]
+
+    def _lines(self) -> list[Line]:
+        lines = []
+        for run in self.runs:
+            for series in series_of(run, self.metric, self.axis):
+                sign = {
+                    "student": MARKS[run.place % len(MARKS)],
+                    "uniform": _HOLLOW[run.place % len(_HOLLOW)],
+                }.get(series.kind, _SIGNS.get(series.kind, "·"))
+                stroke = _STROKES.get(series.kind, "")
+                lines.append(Line(series.points, sign, series_style(run.place), stroke))
+        return lines
+
+    def _legend(self, width: int, kinds: set[str]) -> list[Content]:
+        """Return which sign is which run, and what the strokes mean."""
+        parts: list[tuple[str, str]] = []
+        for run in self.runs:
+            sign = MARKS[run.place % len(MARKS)]
+            parts.append((f"{sign} {run.name}  ", series_style(run.place)))
+        signs = {"student": "──", "uniform": "┄◇", **_SIGNS}
+        told = [f"{signs[kind]} {words}" for kind, words in KINDS.items() if kind in kinds]
+        lines = [Content.assemble(*parts)]
+        line = ""
+        for one in told:
+            if line and len(line) + len(one) + 2 > width:
+                lines.append(Content.styled(line, QUIET))
+                line = ""
+            line += ("  " if line else "") + one
+        lines.append(Content.styled(line, QUIET))
+        return [one if one.cell_length <= width else one.truncate(width) for one in lines if one]
+
+    def _why_no_chart(self) -> str:
+        if self.axis == "seconds" and not any(run.seconds for run in self.runs):
+            return "No run has been timed yet: that is done at its end. X shows another axis."
+        return "Nothing was measured yet. The first student is looked at when a stage is trained."
+
+    def _show_samples(self) -> None:
+        pane = self.query_one(SamplesPane)
+        found = [run for run in self.runs if run.sample is not None]
+        if not found:
+            pane.show(RunFolder(self.runs[0].path), ())
+            return
+        samples = tuple(
+            replace(run.sample, path=str(run.path / run.sample.path), title=run.name)
+            for run in found
+            if run.sample is not None
+        )
+        pane.show(RunFolder(found[0].path), samples)
+
+    # Layout
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Fit the panes."""
+        super().on_resize(event)
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        if self.runs:
+            self._place_tabs()
+            self._show_chart()
+
+    def _place_tabs(self) -> None:
+        for name in TABS:
+            pane = self.query_one(f"#{name}", Pane)
+            is_away = self.is_narrow and name != self._tab
+            pane.set_class(is_away, "-away")
+            pane.display = not is_away
+            pane.heading = _tab_strip(name) if self.is_narrow else None
+        self.query_one("#top").display = not self.is_narrow or self._tab != "samples"
+        self.call_after_refresh(self._show_chart)
+
+    def action_next_tab(self) -> None:
+        """Show the next pane in the shared place."""
+        self._turn(1)
+
+    def action_previous_tab(self) -> None:
+        """Show the pane before in the shared place."""
+        self._turn(-1)
+
+    def _turn(self, by: int) -> None:
+        if not self.runs:
+            return
+        if not self.is_narrow:
+            self.focus_next() if by > 0 else self.focus_previous()
+            return
+        self._tab = TABS[(TABS.index(self._tab) + by) % len(TABS)]
+        self._place_tabs()
+        self.query_one(f"#{self._tab}").focus()
+
+    def action_next_pane(self) -> None:
+        """Focus the next pane; the next tab where there is one place."""
+        if self.is_narrow:
+            self._turn(1)
+        else:
+            super().action_next_pane()
+
+    def action_previous_pane(self) -> None:
+        """Focus the pane before; the tab before where there is one place."""
+        if self.is_narrow:
+            self._turn(-1)
+        else:
+            super().action_previous_pane()
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Grey out what needs marked runs."""
+        needs = ("metric", "x_axis", "log_y", "export", "diff", "sort", "open_file", "blink")
+        return None if action in (*needs, "image_mode") and not self.runs else True
+
+    def action_metric(self) -> None:
+        """Chart the next metric."""
+        self.metric = METRICS[(METRICS.index(self.metric) + 1) % len(METRICS)]
+        self._show()
+
+    def action_x_axis(self) -> None:
+        """Count something else across."""
+        self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)]
+        self._show()
+
+    def action_log_y(self) -> None:
+        """Show the distance from 1 on a logarithmic scale, and back."""
+        self.is_distance = not self.is_distance
+        self._show_chart()
+
+    def action_sort(self) -> None:
+        """Sort the table by the next column."""
+        self.query_one(CompareTable).next_sort()
+
+    def action_reload(self) -> None:
+        """Read the marked runs again."""
+        self._marks.clear()
+        self._read()
+
+    def action_image_mode(self) -> None:
+        """Draw pictures another way."""
+        self.query_one(SamplesPane).action_image_mode()
+
+    def action_blink(self) -> None:
+        """Show undistilled and student in turn."""
+        self.query_one(SamplesPane).action_blink()
+
+    def action_open_file(self) -> None:
+        """Tell and copy the selected run's report, and open it where there is a desktop."""
+        run = self.query_one(CompareTable).run or self.runs[0]
+        if run.report is None:
+            self.diffopt.tell(f"{run.name} has no report: it is written at the run's end.")
+            return
+        self.diffopt.copy_to_clipboard(str(run.report))
+        done = "opened" if open_on_desktop(run.report) else "copied"
+        self.diffopt.tell(f"{run.report} {done}", kind=f"open {run.report}")
+
+    def on_compare_table_selected(self) -> None:
+        """Show the selected run's samples."""
+        run = self.query_one(CompareTable).run
+        found = [one.path for one in self.runs if one.sample is not None]
+        if run is not None and run.path in found:
+            self.query_one(SamplesPane).choose(found.index(run.path))
+
+    def on_compare_table_opened(self) -> None:
+        """Show the selected run on Live."""
+        run = self.query_one(CompareTable).run
+        if run is not None and not run.problem:
+            self.diffopt.open_run(RunFolder(run.path))
+
+    @work(exclusive=True, group="export")
+    async def action_export(self) -> None:
+        """Write every point as CSV, and the chart as PNG."""
+        from tui.compare_export import export
+
+        self.diffopt.tell("writing CSV and PNG…", kind="export")
+        try:
+            paths = await asyncio.to_thread(
+                export, self.diffopt.runs_dir, self.runs, self.metric, self.axis
+            )
+        except OSError as error:
+            self.diffopt.tell(f"Nothing was exported: {error}", "error")
+            return
+        self.diffopt.copy_to_clipboard(str(paths["csv"]))
+        self.diffopt.tell(f"{paths['csv']} and {paths['png'].name} are written")
+
+    @work(exclusive=True, group="ask")
+    async def action_diff(self) -> None:
+        """Show the settings that are not the same in all marked runs."""
+        from tui.asking import Pick
+        from tui.comparison import differences
+
+        if len(self.runs) < 2:
+            self.diffopt.tell("Mark two runs at least; one differs from nothing.")
+            return
+        rows = await asyncio.to_thread(differences, self.runs)
+        if not rows:
+            self.diffopt.tell("All marked runs have the same settings.")
+            return
+        await self.app.push_screen_wait(
+            Pick("What differs in the settings", _diff_lines(self.runs, rows), "esc closes")
+        )
+
+    def zoomed_widget(self, focused: Widget) -> Widget:
+        """Return what z enlarges."""
+        return focused
+
+
+def _diff_lines(
+    runs: list[Compared], rows: list[tuple[str, tuple[str, ...]]]
+) -> list[Content | str]:
+    """Return a line a setting: its key, and each run's value behind its sign."""
+    key = max(len(name) for name, _ in rows)
+    widths = [min(24, max(len(values[n]) for _, values in rows)) for n in range(len(runs))]
+    lines: list[Content | str] = []
+    for name, values in rows:
+        parts: list[Any] = [(f"{name:<{key}}", QUIET)]
+        for run, value, width in zip(runs, values, widths, strict=True):
+            parts += ["  ", (MARKS[run.place % len(MARKS)], series_style(run.place))]
+            parts.append(f" {clipped(value, width):<{width}}")
+        lines.append(Content.assemble(*parts))
+    return lines
+
+
+def _tab_strip(here: str) -> Content:
+    """Return the titles of the panes that share one place, the shown one set off."""
+    parts: list[tuple[str, str]] = []
+    for name in TABS:
+        parts.append((name.title(), "bold $accent" if name == here else QUIET))
+        parts.append((" · ", "$text-disabled"))
+    return Content.assemble(*parts[:-1], ("  [ ]", "$text-disabled"))

@@ -76,6 +76,10 @@ class SamplesPane(Pane):
         self.run, self.samples, self.original_steps = run, samples, original_steps
         self._draw_if_new()
 
+    def choose(self, index: int) -> None:
+        """Show the sheet of that number, from 0."""
+        self._go(index - self._index)
+
     @property
     def shown(self) -> SampleFile | None:
         """The sheet that is shown."""
@@ -200,7 +204,9 @@ class SamplesPane(Pane):
         newer = len(self.samples) - 1 - self._index
         place = f"{self._index + 1} of {len(self.samples)}"
         place += f", {newer} newer" if newer else ""
-        self.set_title(f"Samples  {shown.words}{steps}", f"{place} · {self.mode}")
+        words = f"{shown.words}{steps}"
+        edge = f"{place} · {self.mode}"
+        self.set_title(f"Samples  {words}", edge if self.heading is None else f"{words} · {edge}")
 
     @property
     def _palette(self) -> Palette:
