@@ -101,7 +101,7 @@ def lines(root: Node, toggled: Collection[str] = ()) -> list[TreeLine]:
             out.append(TreeLine(f"{node.key} bar", rail, "", "", beside, node.fraction))
         for index, child in enumerate(shown):
             is_last = index == len(shown) - 1
-            walk(child, stem, "╰ " if is_last else "├ ", "  " if is_last else "│ ")
+            walk(child, stem, "└ " if is_last else "├ ", "  " if is_last else "│ ")
 
     walk(root, "", "", "")
     return out

@@ -1,0 +1,47 @@
+"""Live as text, at two sizes, from recorded runs: a change of its looks is a change of these."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from engine.run import RunFolder
+from tests.tui.pictures import check_picture
+from tests.tui.test_live import live
+from tui.machine import Machine
+
+MACHINE = Machine(
+    cpu=0.42,
+    memory_used_bytes=9 * 2**30,
+    memory_total_bytes=24 * 2**30,
+    swap_used_bytes=0,
+    disk_free_bytes=82 * 10**9,
+)
+
+
+@pytest.fixture(autouse=True)
+def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("tui.screens.live.look", lambda *_: MACHINE)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+@pytest.mark.parametrize("name", ["smoke", "ladder"])
+def test_live_looks_as_it_did(
+    recorded: Callable[[str], RunFolder],
+    go: Callable[..., Any],
+    name: str,
+    size: tuple[int, int],
+) -> None:
+    async def check() -> None:
+        async with live(recorded(name), size, theme="mono", is_ascii=size == (80, 24)) as screen:
+            await screen.until(lambda: "42 %" in screen.text)
+            await screen.pilot.pause(0.1)
+            check_picture(f"live-{name}-{size[0]}x{size[1]}", screen.text)
+
+    go(check())
