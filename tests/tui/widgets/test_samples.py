@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import ComposeResult
 from textual.pilot import Pilot
 
 from engine.run import JournalReader, RunFolder
@@ -14,10 +15,20 @@ from tui.app import DiffoptApp
 from tui.fold import fold
 from tui.gallery import SampleFile
 from tui.options import Options
+from tui.screens.base import DiffoptScreen
 from tui.state import RunView
 from tui.widgets.samples import SamplesPane, open_on_desktop
 
 Story = Callable[[SamplesPane, Pilot[None]], Awaitable[None]]
+
+
+class Bare(DiffoptScreen):
+    """A screen with nothing but samples."""
+
+    NAME = "live"
+
+    def compose_body(self) -> ComposeResult:
+        yield SamplesPane()
 
 
 @pytest.fixture
@@ -46,10 +57,8 @@ def on_screen(options: Options, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         async def on_stage() -> None:
             app = DiffoptApp(options)
             async with app.run_test(size=size) as pilot:
-                body = app.screen.query_one("#body")
-                await body.remove_children()
-                pane = SamplesPane()
-                await body.mount(pane)
+                await app.push_screen(Bare())
+                pane = app.screen.query_one(SamplesPane)
                 pane.focus()
                 await pilot.pause()
                 await story(pane, pilot)
