@@ -160,11 +160,14 @@ class JournalReader:
 
     def last_values(self) -> dict[str, tuple[int, float]]:
         """Return each metric's last (step, value)."""
-        rows = self._rows(
-            "select name.name, step, value from name join metric on metric.name = name.id"
-            " and step = (select max(step) from metric as newest where newest.name = name.id)"
-        )
-        return {name: (step, math.nan if value is None else value) for name, step, value in rows}
+        newest = "select step, value from metric where name = ? order by step desc limit 1"
+        out: dict[str, tuple[int, float]] = {}
+        with self.snapshot():
+            for name_id, name in self._rows("select id, name from name order by id"):
+                # a seek a metric; SQLite would walk all rows for them together
+                for step, value in self._rows(newest, (name_id,)):
+                    out[name] = (step, math.nan if value is None else value)
+        return out
 
     def commands(self, limit: int = 100) -> list[CommandRecord]:
         """Return the last `limit` commands with their answers, oldest first."""
