@@ -11,12 +11,12 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from engine.config import DiffusionOptimizationConfig, parse_config
 from engine.errors import DiffoptError
-from engine.model_cost import ModelCost, image_values, model_cost
+from engine.model_cost import ModelCost, model_cost
 from engine.run import JournalReader, RunFolder, list_runs
 from engine.run.events import (
     Event,
@@ -84,7 +84,7 @@ def estimate(
 ) -> Estimate:
     """Return what a run with these settings costs here. Never raises for what the user gave."""
     try:
-        cost = model_cost(config.model_path)
+        cost = model_cost(config.model_path, config.data.height, config.data.width)
     except (DiffoptError, OSError) as error:
         return Estimate(problem=str(error))
     history = list(past) if past is not None else past_runs(runs_dir)
@@ -247,7 +247,7 @@ def _past_run(path: Path, changed: int, host: str) -> PastRun | None:
     if not is_finished or not starts or starts[0].host != host:
         return None
     config = parse_config(run.config_path.read_text(encoding="utf-8"), str(run.config_path))
-    cost = model_cost(config.model_path)
+    cost = model_cost(config.model_path, config.data.height, config.data.width)
     peak = memory.get("peak_bytes")
     return PastRun(
         cost=cost,
@@ -322,17 +322,25 @@ def _memory(
 
 def _device_bytes(config: DiffusionOptimizationConfig, cost: ModelCost) -> float:
     """Return what MLX holds at its peak: weights in all their copies, and activations."""
-    hardware = config.hardware
-    width = {"float32": 4.0, "bfloat16": 2.0}
-    teacher = hardware.teacher_bits / 8 if hardware.teacher_bits else width[hardware.teacher_dtype]
-    # original, student, average, gradient and two moments; the teacher is the original's own arrays
-    # where nothing about it is narrower
-    copies = 4.0 * 6 + (teacher if teacher < 4 else 4.0 * (len(config.planned_steps()) > 1))
-    narrow = width[hardware.compute_dtype] / 4
-    training = config.training.batch_size * cost.activation_bytes * narrow * 2
-    # sampling keeps no layer: a few of the widest live at a time
-    sampling = hardware.evaluation_batch_size * cost.activation_bytes * 0.25
-    return copies * cost.parameters + cost.companion_bytes + max(training, sampling)
+    hardware, training = config.hardware, config.training
+    step = partial(
+        cost.training,
+        is_compiled=hardware.compile and config.apple_silicon_optimization,
+        compute_bytes=2 if hardware.compute_dtype == "bfloat16" else 4,
+        rank=config.lora.rank if config.lora.enabled else None,
+        targets=config.lora.targets if config.lora.enabled else (),
+    )
+    one = step(samples=1)
+    held = one.total - one.activations + cost.companion_bytes
+    if not config.lora.enabled and len(config.planned_steps()) > 1:
+        bits = hardware.teacher_bits or (16 if hardware.teacher_dtype == "bfloat16" else 32)
+        held += cost.parameters * bits // 8  # the stage's teacher, beside the original
+    part = hardware.micro_batch_size or training.batch_size
+    room = (_machine_bytes() or math.inf) - held
+    while hardware.micro_batch_size is None and part > 1 and step(samples=part).activations > room:
+        part //= 2  # as the run will, where it is left to choose
+    sampling = cost.sampling_bytes(hardware.evaluation_batch_size)
+    return held + max(step(samples=part).activations, sampling)
 
 
 def _host_bytes(config: DiffusionOptimizationConfig, cost: ModelCost) -> float:
@@ -341,7 +349,7 @@ def _host_bytes(config: DiffusionOptimizationConfig, cost: ModelCost) -> float:
     select, final = config.quality.counts(is_latent=cost.is_latent)
     paths = training.trajectories * (2 * config.original.steps + 1)
     pool = 2 * min(training.trajectories, training.batch_size * training.refresh_steps)
-    values = cost.sample_values * (paths + pool) + 3 * (select + final) * image_values(cost)
+    values = cost.sample_values * (paths + pool) + 3 * (select + final) * cost.image_values
     return 4.0 * values
 
 
@@ -360,7 +368,7 @@ def _disk(config: DiffusionOptimizationConfig, cost: ModelCost) -> int:
         for number in range(len(steps) - 1)
     ]
     sheets = (_sheets(config, iterations) + 1) * max(
-        _SHEET_BYTES, config.export.samples * image_values(cost) * 3
+        _SHEET_BYTES, config.export.samples * cost.image_values * 3
     )
     return int(caches + samples + kept + unfinished + pool + sheets + _FIXED_DISK)
 

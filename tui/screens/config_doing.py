@@ -245,8 +245,9 @@ class ConfigDoing(DiffoptScreen):
         )
         if await self.diffopt.ask(question) != "yes":
             return
-        if not config.model_path.startswith("bundled:"):
-            config.model_path = str(Path(config.model_path).expanduser().absolute())
+        folder = Path(config.model_path).expanduser()
+        if folder.exists():  # else a bundled model, or one of a hub
+            config.model_path = str(folder.absolute())
         try:
             run = self.diffopt.start_run(config_to_yaml(config), draft.source.label)
         except DiffoptError as error:
