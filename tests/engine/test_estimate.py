@@ -216,20 +216,16 @@ def test_what_takes_more_is_told_to_take_more(
     assert getattr(estimate(more, tmp_path), name) > getattr(estimate(SMOKE, tmp_path), name)
 
 
-def test_narrower_weights_take_less() -> None:
+def test_narrower_weights_and_adapters_take_less() -> None:
     from engine.estimate import _device_bytes
 
-    large = model_cost(str(RECORDED.parent / "sd15"), 1024, 1024)
-    narrow = replace(SMOKE, hardware=replace(SMOKE.hardware, compute_dtype="bfloat16"))
-    few = replace(
-        SMOKE,
-        training=replace(SMOKE.training, batch_size=1),
-        hardware=replace(SMOKE.hardware, evaluation_batch_size=1),
-    )
-    adapters = replace(few, lora=replace(SMOKE.lora, enabled=True))
-    assert _device_bytes(narrow, large) < _device_bytes(SMOKE, large)
-    tiny = model_cost(str(RECORDED.parent / "sd15"), 32, 32)
-    assert _device_bytes(adapters, tiny) < _device_bytes(few, tiny)
+    cost = model_cost(str(RECORDED.parent / "sd15"), 32, 32)
+    plain = replace(SMOKE, hardware=replace(SMOKE.hardware, evaluation_batch_size=1))
+    narrow = replace(plain, hardware=replace(plain.hardware, compute_dtype="bfloat16"))
+    one = replace(plain, training=replace(plain.training, batch_size=1))
+    adapters = replace(one, lora=replace(one.lora, enabled=True, rank=4))
+    assert _device_bytes(narrow, cost) < _device_bytes(plain, cost)
+    assert _device_bytes(adapters, cost) < _device_bytes(one, cost)
 
 
 def test_larger_pictures_cost_more() -> None:
