@@ -57,7 +57,7 @@ class RunsScreen(DiffoptScreen):
     NAME = "runs"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("runs")]
     DEFAULT_CSS = """
-    RunsScreen #list { height: 1fr; }
+    RunsScreen #run-list { height: 1fr; }
     RunsScreen #bottom { height: 12; }
     RunsScreen #details { width: 3fr; height: 100%; }
     RunsScreen #machine { width: 2fr; height: 100%; }
@@ -80,7 +80,7 @@ class RunsScreen(DiffoptScreen):
 
     def compose_body(self) -> ComposeResult:
         """Yield table, filter, details and machine."""
-        with Vertical(id="list"):
+        with Vertical(id="run-list"):
             yield RunTable()
             yield FilterBox(placeholder=HINT, id="filter")
         with Horizontal(id="bottom"):
