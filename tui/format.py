@@ -15,6 +15,7 @@ NOTHING = "—"
 
 BARS = "▁▂▃▄▅▆▇█"
 FULL, EMPTY = "█", "░"
+PARTS = "▏▎▍▌▋▊▉"  # of a full cell, from the left
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ _ASCII = str.maketrans(
     | dict(zip("─━┄╌╴╶", "------", strict=True))
     | dict(zip("╭╮╰╯┏┓┗┛▼▶◀▲▽▷•◆◇■□★▸▾", "++++++++v><^v>**o##*>v", strict=True))
     | dict(zip("△☆◦✶", "^*o*", strict=True))
+    | dict(zip(PARTS, "...----", strict=True))
     | {"█": "#", "▓": "#", "▒": "=", "░": ".", "▀": "^"}
     | {"—": "-", "·": ".", "…": "~", "→": ">", "←": "<", "↑": "^", "↓": "v"}
     | {"±": "~", "≥": ">", "≤": "<", "≈": "~", "°": "o", "⟨": "<", "⟩": ">"}
@@ -189,10 +191,19 @@ def percent(fraction: float | None) -> str:
 
 
 def bar(fraction: float | None, width: int) -> str:
-    """Return a bar of `width` cells, filled so far."""
+    """Return a bar of `width` cells, filled so far to an eighth of a cell.
+
+    It is full only when all is done, and not empty once something is.
+    """
     share = min(1.0, max(0.0, fraction)) if _is_figure(fraction) else 0.0
-    filled = width if share >= 1 else min(width - 1, int(share * width)) if width else 0
-    return FULL * filled + EMPTY * (width - filled)
+    if width <= 0:
+        return ""
+    eighths = 8 * width if share >= 1 else min(int(share * 8 * width), 8 * width - 1)
+    if share > 0:
+        eighths = max(1, eighths)
+    full, part = divmod(eighths, 8)
+    filled = FULL * full + (PARTS[part - 1] if part else "")
+    return filled + EMPTY * (width - len(filled))
 
 
 def timesteps(values: tuple[float, ...]) -> str:

@@ -115,7 +115,15 @@ def test_durations_below_a_day_fit_into_six_cells(seconds: float) -> None:
 def test_a_bar_has_its_width_and_is_full_only_at_the_end(fraction: float, width: int) -> None:
     drawn = bar(fraction, width)
     assert len(drawn) == width
-    assert (words.EMPTY not in drawn) == (width == 0 or 1 <= fraction < math.inf)
+    assert (drawn == words.FULL * width) == (width == 0 or 1 <= fraction < math.inf)
+    assert (drawn == words.EMPTY * width) == (width == 0 or not 0 < fraction < math.inf)
+
+
+def test_a_bar_is_filled_to_an_eighth_of_a_cell() -> None:
+    assert bar(0.5, 4) == "██░░"
+    assert bar(0.55, 4) == "██▏░"
+    assert bar(0.0001, 4) == "▏░░░"
+    assert bar(0.9999, 4) == "███▉"
 
 
 def test_every_state_has_a_glyph_of_one_cell_an_ascii_twin_and_a_word() -> None:

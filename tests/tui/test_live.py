@@ -353,6 +353,13 @@ def test_a_lost_run_is_taken_up_by_r(
             await screen.press("r")
             assert started == [run]
             assert any("taken up again" in one for one in screen.told)
+            assert screen.screen.follower is not None
+            screen.screen.follower.poll_once()
+            await screen.pilot.pause()
+            assert "taking it up…" in screen.header, "until the new worker's first event"
+            with working(run, *UP_TO_TRAINING[:1]):
+                await screen.until(lambda: "RUNNING" in screen.header)
+                assert "taking" not in screen.header
 
     go(check())
 

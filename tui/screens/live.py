@@ -245,9 +245,8 @@ class LiveScreen(LiveControl):
         snapshot = self.snapshot
         if snapshot is None:
             return
-        asked = next(reversed(self._asked.values()), "")
         self.set_header(
-            Content.assemble(*subject(snapshot)), Content.assemble(*right(snapshot, asked))
+            Content.assemble(*subject(snapshot)), Content.assemble(*right(snapshot, self.asked))
         )
         text, severity = banner(snapshot, time.monotonic())
         if self._away and severity in ("", "information"):

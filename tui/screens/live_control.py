@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from textual import events, work
@@ -19,6 +20,8 @@ from tui.screens.live_words import ASKING, answer_words, subject
 if TYPE_CHECKING:
     pass
 
+TAKING_UP_SECONDS = 15.0
+
 
 class LiveControl(DiffoptScreen):
     """The half of Live that steers."""
@@ -31,6 +34,16 @@ class LiveControl(DiffoptScreen):
         self._asked: dict[str, str] = {}  # command id -> what is being done about it
         self._answered: set[str] = set()
         self._was_over: bool | None = None
+        self._taking_up = ("", 0.0)  # the state it was taken up in, and until when to say so
+
+    @property
+    def asked(self) -> str:
+        """What was asked for last and is not answered, in words; "" for nothing."""
+        state, until = self._taking_up
+        is_state = self.snapshot is not None and self.snapshot.state == state
+        if is_state and time.monotonic() < until:
+            return "taking it up…"
+        return next(reversed(self._asked.values()), "")
 
     def _tell_answers(self, snapshot: Snapshot, *, is_first: bool) -> None:
         details = {event.command_id: event.detail for _, event in snapshot.view.answers}
@@ -94,7 +107,8 @@ class LiveControl(DiffoptScreen):
         if snapshot is None:
             return
         if is_taking_up(snapshot):
-            self._ask_for("resume", "taking it up…")
+            self._taking_up = (snapshot.state, time.monotonic() + TAKING_UP_SECONDS)
+            self._ask_for("", "taking it up…")
             self.diffopt.take_up(snapshot.run)
         else:
             self._send(CommandKind.RESUME)
@@ -161,7 +175,7 @@ class LiveControl(DiffoptScreen):
         self._ask_for(message.command_id, ASKING.get(kind, f"{kind}…"))
 
     def _ask_for(self, key: str, text: str) -> None:
-        if key != "resume":  # a worker that is started answers by its first event, not by an id
+        if key:  # a worker that is started answers by its first event, not by an id
             self._asked[key] = text
         self.set_header(
             Content.assemble(*subject(self.snapshot)) if self.snapshot else "",

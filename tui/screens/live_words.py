@@ -119,7 +119,10 @@ def _paused(snapshot: Snapshot) -> str:
 
 
 def _at(snapshot: Snapshot) -> str:
-    return f" at step {snapshot.step}" if snapshot.step is not None else ""
+    last = snapshot.view.last_checkpoint
+    steps = [snapshot.step, last[1].step if last is not None else None]
+    known = [step for step in steps if step is not None]  # metrics are told every so many steps
+    return f" at step {max(known)}" if known else ""
 
 
 def _from(snapshot: Snapshot) -> str:
