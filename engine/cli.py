@@ -209,6 +209,45 @@ def _add_model_commands(commands: Any) -> None:
     )
     sample.add_argument("--out", required=True, metavar="X.png|X.safetensors")
 
+    inspect = _command(
+        commands,
+        "inspect",
+        "inspecting:inspect",
+        "what a checkpoint is, and what distilling it on this machine would take",
+    )
+    inspect.add_argument("model", metavar="MODEL", help="a folder, bundled:digits, or OWNER/NAME")
+    inspect.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="samples in one training step"
+    )
+    inspect.add_argument("--rank", type=_positive, metavar="R", help="of LoRA's adapters (64)")
+    inspect.add_argument(
+        "--no-probe",
+        dest="probe",
+        action="store_false",
+        help="do not time the network; nothing is then computed",
+    )
+
+    export = _command(
+        commands,
+        "export",
+        "exporting:export",
+        "write a run's last accepted student in a form that stock diffusers opens",
+    )
+    export.add_argument("run", metavar="RUN")
+    export.add_argument("--to", required=True, metavar="DIR", help="a new folder")
+    export.add_argument(
+        "--format",
+        choices=["diffusers", "unet", "lora"],
+        help="a complete pipeline, the network alone, or adapters alone; by default the run's",
+    )
+    export.add_argument(
+        "--certify",
+        action="store_true",
+        help="sample it in diffusers too and write the difference into its manifest "
+        "(needs the interop extra)",
+    )
+    export.add_argument("--force", action="store_true", help="replace what is at DIR")
+
     _command(
         commands,
         "doctor",

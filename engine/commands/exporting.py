@@ -1,0 +1,54 @@
+"""`diffopt export`: a run's student in a form that stock diffusers opens, proven on request."""
+
+import argparse
+from pathlib import Path
+
+from engine.commands.output import say, say_json
+from engine.errors import ConfigError
+from engine.export import CertifyError, certify, export_student
+from engine.export.from_run import student_of_run
+from engine.run import find_run
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the last accepted student of a run to a folder."""
+    folder = find_run(options.runs_dir, options.run)
+    target = Path(options.to).expanduser()
+    if target.exists() and not options.force and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(
+            f"--to {target}: there is something already; name a new folder, or add --force."
+        )
+    if not target.absolute().parent.is_dir():
+        raise ConfigError(
+            f"--to {target}: there is no folder {target.absolute().parent}; make it first."
+        )
+    found = student_of_run(folder)
+    what = options.format or found.config.export.format
+    export_student(found.student, found.original, target, found.facts, what)
+    verdict = "not certified"
+    if options.certify:
+        try:
+            proof = certify(target, found.original.checkpoint.path)
+            same = "samples the same" if proof["is_same"] else "does NOT sample the same"
+            verdict = f"diffusers {proof['diffusers']} {same}: error {proof['relative_error']:.1e}"
+        except CertifyError as error:
+            verdict = str(error)
+    files = [path for path in target.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    if options.json:
+        say_json(
+            {
+                "run": folder.name,
+                "path": str(target),
+                "format": what,
+                "steps": found.student.steps,
+                "timesteps": list(found.student.grid.timesteps),
+                "size_bytes": size,
+                "certified": verdict,
+            }
+        )
+        return 0
+    say(f"{folder.name}: the {found.student.steps}-step student as {what} in {target}")
+    say(f"{len(files)} files, {size / 1e6:.1f} MB; {verdict}")
+    say(f"how to sample it: {target / 'README.md'}")
+    return 0

@@ -1,0 +1,252 @@
+"""`diffopt inspect`: what a checkpoint is, and what distilling it on this machine would take.
+
+Everything but the time comes from config.json files and headers, however large the model.
+"""
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from engine.commands.output import say, say_json, table
+from engine.errors import CheckpointError, ConfigError
+from engine.model_size import (
+    MemoryEstimate,
+    adapter_parameter_count,
+    component_parameters,
+    component_sizes,
+    forward_flops,
+    parameter_count,
+    training_memory,
+)
+from engine.models.folder import ModelFolder, find_model, resolve_model_path
+from engine.settings import HardwareSettings, LoraSettings, TrainingSettings
+
+_TEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
+_ROWS = (("weights", "weights"), ("teacher", "teacher"), ("adapters", "adapters"),
+         ("average", "moving average"), ("optimizer", "optimizer"),
+         ("activations", "activations and gradients"))  # fmt: skip
+_PROBE_SIDE = 32  # of the sample that a step is timed on; the figure is scaled up from it
+_FULL_STEP, _ADAPTER_STEP = 3.2, 2.6  # training steps in forwards, measured on a CPU
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Print family, sizes, schedule, what is supported, and the cost of a distillation step."""
+    path = resolve_model_path(options.model, may_fetch=True)
+    folder = find_model(path)
+    facts = _facts(folder)
+    facts["model"] = str(options.model)
+    batch = options.batch_size or (1 if facts["reads_prompts"] else TrainingSettings().batch_size)
+    if facts["unsupported"] is None:
+        size = facts["sample_size"] or [32, 32]
+        facts["training"] = _training(folder.network_config, size, batch, options.rank)
+        if options.probe:
+            facts["training"]["seconds_per_step"] = _probe(folder, size, batch)
+    facts["machine"] = _machine()
+    if options.json:
+        say_json(facts)
+        return 0
+    _tell(facts, batch)
+    return 0
+
+
+def _facts(folder: ModelFolder) -> dict[str, Any]:
+    from engine.diffusion.scheduler_config import read_scheduler_config
+    from engine.models.checkpoint import make_network
+
+    config, unsupported, schedule = folder.network_config, None, None
+    try:
+        make_network(config, source=str(folder.config_path))  # lazy: no weight is ever made
+    except CheckpointError as error:
+        unsupported = str(error)
+    try:
+        settings = read_scheduler_config(folder.scheduler_config, str(folder.path / "scheduler"))
+        table_ = settings.schedule.alphas_cumprod
+        schedule = {
+            "prediction_type": settings.prediction_type,
+            "solver": settings.solver,
+            "spacing": settings.spacing,
+            "timesteps": settings.schedule.count,
+            "beta_schedule": folder.scheduler_config.get("beta_schedule") or "linear",
+            "last_alpha_cumprod": float(table_[-1]),
+            "ends_clean": settings.schedule.final_alpha_cumprod == 1.0,
+            "clips": settings.clip_range is not None,
+            "own_timesteps": list(settings.own_timesteps) if settings.own_timesteps else None,
+        }
+    except CheckpointError as error:
+        unsupported = unsupported or str(error)
+    size = config.get("sample_size")
+    name = config.get("_class_name") or "UNet2DModel"
+    return {
+        "path": str(folder.path),
+        "pipeline": folder.model_index.get("_class_name"),
+        "network": name,
+        "family": _family(config, name),
+        "reads_prompts": name == "UNet2DConditionModel",
+        "classes": config.get("num_class_embeds"),
+        "parameters": parameter_count(config) if unsupported is None else None,
+        "sample_size": [size, size] if isinstance(size, int) else size,
+        "channels": config.get("in_channels") or (4 if name == "UNet2DConditionModel" else 3),
+        "schedule": schedule,
+        "components": {
+            part: {"bytes": size_bytes, "parameters": component_parameters(folder.path)[part]}
+            for part, size_bytes in component_sizes(folder.path).items()
+        },
+        "unsupported": unsupported,
+        "supported": [] if unsupported else _supported(name, schedule),
+    }
+
+
+def _family(config: dict[str, Any], name: str) -> str:
+    if name != "UNet2DConditionModel":
+        return "pixels, by class" if config.get("num_class_embeds") else "pixels"
+    if config.get("addition_embed_type") == "text_time":
+        return "Stable Diffusion XL"
+    width = config.get("cross_attention_dim") or 1280
+    width = width[0] if isinstance(width, list) else width
+    return _TEXT_WIDTHS.get(width, f"latents, prompts of width {width}")
+
+
+def _supported(name: str, schedule: dict[str, Any] | None) -> list[str]:
+    if schedule and schedule["own_timesteps"]:
+        return ["sample (a distilled student, at its own timesteps)", "evaluate"]
+    forms = "diffusers, unet, lora" if name == "UNet2DConditionModel" else "diffusers, unet"
+    return ["sample", "schedule", "evaluate", "run (all weights, or lora.enabled)",
+            f"export ({forms})"]  # fmt: skip
+
+
+def _training(
+    config: dict[str, Any], size: list[int], batch_size: int, rank: int | None
+) -> dict[str, Any]:
+    from engine import hardware
+
+    lora = LoraSettings()
+    rank = rank or lora.rank
+    how: dict[str, Any] = {
+        "batch_size": batch_size,
+        "height": size[0],
+        "width": size[1],
+        "is_compiled": hardware.can_compile() and HardwareSettings().compile,
+    }
+    full = training_memory(config, **how)
+    adapters = training_memory(config, **how, lora_rank=rank, lora_targets=lora.targets)
+    return {
+        "batch_size": batch_size,
+        "rank": rank,
+        "adapter_parameters": adapter_parameter_count(config, rank, lora.targets),
+        "memory": {"weights": _as_dict(full), "adapters": _as_dict(adapters)},
+    }
+
+
+def _as_dict(estimate: MemoryEstimate) -> dict[str, int]:
+    return asdict(estimate) | {"total": estimate.total}
+
+
+def _probe(folder: ModelFolder, size: list[int], batch_size: int) -> dict[str, float] | None:
+    """Return about how many seconds a step takes, from a forward of a small sample.
+
+    On random weights, for time does not depend on them. None where the weights alone would not fit.
+    """
+    from time import perf_counter
+
+    import mlx.core as mx
+
+    from engine.blas import fit_threads
+    from engine.models.checkpoint import make_network
+
+    config = folder.network_config
+    parameters = parameter_count(config)
+    if 4 * parameters > 0.6 * _machine()["available_bytes"]:
+        return None
+    fit_threads(parameters)
+    _, network = make_network(config, source=str(folder.config_path))
+    side = [min(one, _PROBE_SIDE) for one in size]
+    rng = np.random.default_rng(0)
+    z = mx.array(rng.standard_normal((1, *side, config.get("in_channels") or 3), dtype=np.float32))
+    mx.eval(network.parameters())
+    condition = _some_condition(config)
+    seconds = []
+    for _ in range(3):
+        started = perf_counter()
+        mx.eval(network(z, mx.array([500]), condition))
+        seconds.append(perf_counter() - started)
+    scale = forward_flops(config, *size) / forward_flops(config, *side) * batch_size
+    forward = min(seconds[1:]) * scale
+    return {
+        "forward": forward,
+        "weights": _FULL_STEP * forward,
+        "adapters": _ADAPTER_STEP * forward,
+    }
+
+
+def _some_condition(config: dict[str, Any]) -> dict[str, Any]:
+    import mlx.core as mx
+
+    condition: dict[str, Any] = {}
+    if config.get("_class_name") == "UNet2DConditionModel":
+        width = config.get("cross_attention_dim") or 1280
+        width = width[0] if isinstance(width, list) else width
+        condition["encoder_hidden_states"] = mx.zeros((1, 77, width))
+    if config.get("addition_embed_type") == "text_time":
+        pooled = config["projection_class_embeddings_input_dim"]
+        pooled -= 6 * config["addition_time_embed_dim"]
+        condition |= {"text_embeds": mx.zeros((1, pooled)), "time_ids": mx.zeros((1, 6))}
+    if config.get("num_class_embeds") and config.get("class_embed_type") is None:
+        condition["class_labels"] = mx.zeros((1,), mx.int32)
+    elif config.get("class_embed_type") is not None:
+        raise ConfigError("inspect: a network told numbers as labels is not timed; add --no-probe.")
+    return condition
+
+
+def _machine() -> dict[str, Any]:
+    from engine import hardware
+
+    machine = hardware.describe_machine()
+    return {
+        "summary": machine.summary,
+        "available_bytes": machine.available_memory_bytes,
+        "memory_bytes": machine.memory_bytes,
+    }
+
+
+def _tell(facts: dict[str, Any], batch_size: int) -> None:
+    gb = 1e9
+    named = f" ({facts['pipeline']})" if facts["pipeline"] else ""
+    say(f"{facts['model']}: {facts['family']}{named}")
+    if facts["parameters"]:
+        size = "x".join(map(str, facts["sample_size"] or ["?"]))
+        say(f"network    {facts['network']}, {facts['parameters'] / 1e6:,.1f} million parameters, "
+            f"{size} x {facts['channels']} a sample")  # fmt: skip
+    for part, sizes in facts["components"].items():
+        say(f"           {part}: {sizes['parameters'] / 1e6:,.1f} million, "
+            f"{sizes['bytes'] / gb:.2f} GB on disk")  # fmt: skip
+    schedule = facts["schedule"]
+    if schedule:
+        end = "clean" if schedule["ends_clean"] else "at the first level"
+        say(f"predicts   {schedule['prediction_type']}")
+        say(f"schedule   {schedule['beta_schedule']} betas, {schedule['timesteps']} timesteps, "
+            f"{schedule['spacing']} spacing, ends {end}; sampled by {schedule['solver']}")  # fmt: skip
+    if facts["unsupported"]:
+        say(f"NOT SUPPORTED: {facts['unsupported']}")
+        return
+    say(f"supported  {', '.join(facts['supported'])}")
+    training = facts["training"]
+    say()
+    say(f"a training step of {batch_size} on this machine, estimated")
+    memory = training["memory"]
+    rows = [
+        (label, *(f"{memory[kind][key] / gb:.2f}" for kind in ("weights", "adapters")))
+        for key, label in _ROWS
+    ]
+    rows.append(("together", *(f"{memory[k]['total'] / gb:.2f}" for k in ("weights", "adapters"))))
+    say(table(("GB", "all weights", f"LoRA rank {training['rank']}"), rows))
+    seconds = training.get("seconds_per_step")
+    if seconds:
+        say(f"about {seconds['weights']:.3g} s a step of all weights, {seconds['adapters']:.3g} s "
+            "of adapters")  # fmt: skip
+    machine = facts["machine"]
+    available = machine["available_bytes"]
+    fits = [kind for kind in ("weights", "adapters") if memory[kind]["total"] <= available]
+    words = {2: "both fit", 1: "only LoRA fits", 0: "neither fits: use a smaller batch"}[len(fits)]
+    say(f"{available / gb:.1f} of {machine['memory_bytes'] / gb:.1f} GB are free here: {words}")
