@@ -24,11 +24,19 @@ from engine.models.folder import ModelFolder, find_model, resolve_model_path
 from engine.settings import HardwareSettings, LoraSettings, TrainingSettings
 
 _TEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
-_ROWS = (("weights", "weights"), ("teacher", "teacher"), ("adapters", "adapters"),
-         ("average", "moving average"), ("optimizer", "optimizer"),
-         ("activations", "activations and gradients"))  # fmt: skip
+_KINDS = ("weights", "adapters")
+_PARTS = {
+    "weights": "weights",
+    "teacher": "teacher",
+    "adapters": "adapters",
+    "average": "moving average",
+    "optimizer": "optimizer",
+    "activations": "activations, gradients",
+    "total": "together",
+}
 _PROBE_SIDE = 32  # of the sample that a step is timed on; the figure is scaled up from it
-_FULL_STEP, _ADAPTER_STEP = 3.2, 2.6  # training steps in forwards, measured on a CPU
+_SMALL_FLOPS = 5e9
+_FULL_STEP, _ADAPTER_STEP = 3.1, 2.4  # a training step in forwards, as measured on a CPU
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -162,16 +170,20 @@ def _probe(folder: ModelFolder, size: list[int], batch_size: int) -> dict[str, f
     fit_threads(parameters)
     _, network = make_network(config, source=str(folder.config_path))
     side = [min(one, _PROBE_SIDE) for one in size]
-    rng = np.random.default_rng(0)
-    z = mx.array(rng.standard_normal((1, *side, config.get("in_channels") or 3), dtype=np.float32))
+    # where one sample is less than the overhead of asking for it, the batch is timed as it is
+    count = batch_size if forward_flops(config, *side) * batch_size < _SMALL_FLOPS else 1
+    shape = (count, *side, config.get("in_channels") or 3)
+    z = mx.array(np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
     mx.eval(network.parameters())
-    condition = _some_condition(config)
+    condition = {
+        key: mx.repeat(value, count, axis=0) for key, value in _some_condition(config).items()
+    }
     seconds = []
     for _ in range(3):
         started = perf_counter()
         mx.eval(network(z, mx.array([500]), condition))
         seconds.append(perf_counter() - started)
-    scale = forward_flops(config, *size) / forward_flops(config, *side) * batch_size
+    scale = forward_flops(config, *size) / forward_flops(config, *side) * batch_size / count
     forward = min(seconds[1:]) * scale
     return {
         "forward": forward,
@@ -211,42 +223,39 @@ def _machine() -> dict[str, Any]:
 
 
 def _tell(facts: dict[str, Any], batch_size: int) -> None:
-    gb = 1e9
     named = f" ({facts['pipeline']})" if facts["pipeline"] else ""
     say(f"{facts['model']}: {facts['family']}{named}")
     if facts["parameters"]:
         size = "x".join(map(str, facts["sample_size"] or ["?"]))
-        say(f"network    {facts['network']}, {facts['parameters'] / 1e6:,.1f} million parameters, "
-            f"{size} x {facts['channels']} a sample")  # fmt: skip
+        count = f"{facts['parameters'] / 1e6:,.1f} million parameters"
+        say(f"network    {facts['network']}, {count}, samples of {size}x{facts['channels']}")
     for part, sizes in facts["components"].items():
-        say(f"           {part}: {sizes['parameters'] / 1e6:,.1f} million, "
-            f"{sizes['bytes'] / gb:.2f} GB on disk")  # fmt: skip
-    schedule = facts["schedule"]
-    if schedule:
+        count = f"{sizes['parameters'] / 1e6:,.1f} million"
+        say(f"           {part}: {count}, {_size(sizes['bytes'])} on disk")
+    if schedule := facts["schedule"]:
         end = "clean" if schedule["ends_clean"] else "at the first level"
+        spacing = f"{schedule['timesteps']} timesteps, {schedule['spacing']} spacing, ends {end}"
         say(f"predicts   {schedule['prediction_type']}")
-        say(f"schedule   {schedule['beta_schedule']} betas, {schedule['timesteps']} timesteps, "
-            f"{schedule['spacing']} spacing, ends {end}; sampled by {schedule['solver']}")  # fmt: skip
+        say(f"schedule   {schedule['beta_schedule']} betas, {spacing}")
     if facts["unsupported"]:
         say(f"NOT SUPPORTED: {facts['unsupported']}")
         return
     say(f"supported  {', '.join(facts['supported'])}")
-    training = facts["training"]
-    say()
-    say(f"a training step of {batch_size} on this machine, estimated")
+    training, machine = facts["training"], facts["machine"]
     memory = training["memory"]
+    say()
+    say(f"a training step of {batch_size}, estimated")
     rows = [
-        (label, *(f"{memory[kind][key] / gb:.2f}" for kind in ("weights", "adapters")))
-        for key, label in _ROWS
+        (label, *(_size(memory[kind][key]) for kind in _KINDS)) for key, label in _PARTS.items()
     ]
-    rows.append(("together", *(f"{memory[k]['total'] / gb:.2f}" for k in ("weights", "adapters"))))
-    say(table(("GB", "all weights", f"LoRA rank {training['rank']}"), rows))
-    seconds = training.get("seconds_per_step")
-    if seconds:
-        say(f"about {seconds['weights']:.3g} s a step of all weights, {seconds['adapters']:.3g} s "
-            "of adapters")  # fmt: skip
-    machine = facts["machine"]
-    available = machine["available_bytes"]
-    fits = [kind for kind in ("weights", "adapters") if memory[kind]["total"] <= available]
-    words = {2: "both fit", 1: "only LoRA fits", 0: "neither fits: use a smaller batch"}[len(fits)]
-    say(f"{available / gb:.1f} of {machine['memory_bytes'] / gb:.1f} GB are free here: {words}")
+    if seconds := training.get("seconds_per_step"):
+        rows.append(("seconds, about", *(f"{seconds[kind]:.2g}" for kind in _KINDS)))
+    say(table(("", "all weights", f"LoRA rank {training['rank']}"), rows))
+    fits = [kind for kind in _KINDS if memory[kind]["total"] <= machine["available_bytes"]]
+    words = {2: "both fit", 1: "LoRA fits", 0: "neither fits: take a smaller --batch-size"}
+    free, whole = _size(machine["available_bytes"]), _size(machine["memory_bytes"])
+    say(f"{free} of {whole} are free here: {words[len(fits)]}")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -58,14 +58,14 @@ def student_of_run(folder: RunFolder) -> RunStudent:
             f"{folder.name}: the record {name} lacks {error}; it is of another model."
         ) from error
     quality = report.final_quality or report.select_quality
-    facts = {
+    facts: dict[str, Any] = {
         "name": folder.name,
         "base_model": config.model_path,
         "original_steps": original.model.steps,
-        "quality_score": quality.score,
-        "quality_lower_bound": quality.lower_bound,
         "threshold": config.quality_threshold,
     }
+    if quality is not None:
+        facts |= {"quality_score": quality.score, "quality_lower_bound": quality.lower_bound}
     return RunStudent(student, original, config, facts | _facts_of_export(folder.export_path))
 
 
