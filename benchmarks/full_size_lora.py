@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import engine
+import engine  # noqa: F401  (first of all: MLX takes the first BLAS that it finds)
 
-assert engine.__version__  # a fast BLAS must be there before MLX is
+# isort: split
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
@@ -58,8 +58,8 @@ def main() -> None:
         error = found["estimate"] / found["mlx_peak"] - 1
         print(
             f"{name}: {found['parameters']:,} parameters in {found['held']}, adapters of "
-            f"{found['adapters'] / 1e6:.1f} million; forward {found['forward_seconds']:.0f} s, step "
-            f"{found['step_seconds']:.0f} s; loss {found['loss']:.3g}; peak "
+            f"{found['adapters'] / 1e6:.1f} million; forward {found['forward_seconds']:.0f} s, "
+            f"step {found['step_seconds']:.0f} s; loss {found['loss']:.3g}; peak "
             f"{found['mlx_peak'] / GB:.2f} GB, estimated {found['estimate'] / GB:.2f} GB "
             f"({100 * error:+.1f} %); base alone {found['base'] / GB:.2f} GB, process "
             f"{found['process_peak'] / GB:.2f} GB",
