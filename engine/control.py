@@ -146,10 +146,12 @@ class Control:
                 self.journal.acknowledge(command, "refused", detail=why)
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write one step's metrics."""
+        """Write one step's metrics, a few steps at a time."""
         self.step = step
-        latest = self._memory()
-        self.with_room(lambda: self.journal.record(step=step, metrics=metrics, latest=latest))
+        if latest := self._memory():
+            self.journal.tell(latest)
+        if self.journal.add_metrics(step, metrics):
+            self.with_room(self.journal.flush)
 
     def _memory(self) -> dict[str, Any] | None:
         """Return the latest value ``memory`` where it is time for one."""
@@ -193,8 +195,14 @@ class Control:
         On a full disk say so, pause until there is room, and try again. Who cancels or stops the
         run meanwhile is obeyed: raises Cancelled or StopWork.
         """
-        try:
+
+        def both() -> Result:
+            # no file may know of a step that the journal could still lose
+            self.journal.flush()
             return write()
+
+        try:
+            return both()
         except (DiskFull, JournalFull, OSError) as error:
             refusal = _as_no_room(error)
         is_said, wait = False, _POLL_SECONDS
@@ -211,7 +219,7 @@ class Control:
                     # said before the event that had no room, for that one may end the run
                     self.journal.emit(*self._about_room(refusal, is_said=is_said))
                     is_said = False
-                written = write()
+                written = both()
             except (DiskFull, JournalFull, OSError) as error:
                 refusal = _as_no_room(error)
                 continue

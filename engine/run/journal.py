@@ -1,7 +1,10 @@
 """The journal's one writer: the worker's end.
 
 Viewers read with reader.py, clients ask with commands.py. Every method is one commit, or nothing: a
-reader never sees half a step. The caller holds the run folder's lock (`RunFolder.own`), for SQLite
+reader never sees half a step. Only `add_metrics` may leave a step to the next commit: a quarter of
+a second of them is cheaper in one, and no event is ever written before them.
+
+The caller holds the run folder's lock (`RunFolder.own`), for SQLite
 would let two workers write in turn. Safe to call from several threads.
 """
 
@@ -37,7 +40,7 @@ from engine.run.state import RunState
 _T = TypeVar("_T")
 
 _SHRINK_PATIENCE_MS = 20
-_TELLING_SECONDS = 0.25  # a step's place is in its metrics; `progress` may lag behind by this
+_TELLING_SECONDS = 0.25  # metrics, and the place they give, may come later by this
 _COMMITS_BETWEEN_CHECKPOINTS = 100
 _RESTART_WAL_PAGES = 2000  # 8 MB: from here on a checkpoint tries to let the WAL start over
 _HOLD_WRITER_PAGES = 8000  # 32 MB: from here on commits wait for that
@@ -60,7 +63,11 @@ class JournalWriter:
         self._connection = open_to_write(path)
         self._is_engine = False
         self._commits = 0
+        self._version_without_commands: int | None = None
         self._told_at = 0.0  # when `progress` was last written, by the monotonic clock
+        self._to_tell: dict[str, Any] = {}  # latest values that wait with the metrics
+        # What a commit took, and waited for others before it began; told with the heartbeat.
+        self._longest = {"wait_seconds": 0.0, "plain_seconds": 0.0, "durable_seconds": 0.0}
         self._checkpointer: sqlite3.Connection | None = None
         self._checkpoint_lock = threading.Lock()
         try:
@@ -91,6 +98,27 @@ class JournalWriter:
         """
         self.record(step=step, metrics=metrics)
 
+    def add_metrics(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Take one step's metrics for the next commit; return whether it is time for `flush`.
+
+        It comes at the latest with the next heartbeat. A kill before it loses them, and whoever
+        keeps a checkpoint of theirs calls `flush` first.
+        """
+        with self._lock:
+            self._metrics.add(step, metrics)
+            self._progress = self._now(step)
+            return self._progress[0] - self._told_at > _TELLING_SECONDS
+
+    def tell(self, latest: Mapping[str, Any]) -> None:
+        """Take latest values for the next commit, as `add_metrics` does."""
+        with self._lock:
+            self._to_tell.update(latest)
+
+    def flush(self) -> None:
+        """Write what was added, if there is anything."""
+        if not self._metrics.is_settled:
+            self._commit(self._put_progress)
+
     def record(
         self,
         *events: Event,
@@ -103,25 +131,28 @@ class JournalWriter:
         Returns event ids.
         """
         is_fact = any(not isinstance(event, LogLine) for event in events)
-        if is_fact or step is not None:
-            # the last step stays known while phases without steps go on
-            self._progress = self._now(self._progress[2] if step is None else step)
-        is_worth_telling = is_fact or (
-            step is not None and self._progress[0] - self._told_at > _TELLING_SECONDS
-        )
 
         def write() -> list[int]:
             ids = [self._insert(event) for event in events]
-            if step is not None and metrics:
-                self._metrics.write(step, metrics)
-            if is_worth_telling:
+            if is_fact or step is not None:
                 self._put_progress()
             if latest:
                 for key, value in latest.items():
                     self._put(key, value)
             return ids
 
-        ids = self._commit(write, is_durable=has_any(events, DURABLE))
+        with self._lock:
+            if step is not None and metrics:
+                self._metrics.add(step, metrics)
+            if is_fact or step is not None:
+                # the last step stays known while phases without steps go on
+                self._progress = self._now(self._progress[2] if step is None else step)
+            try:
+                ids = self._commit(write, is_durable=has_any(events, DURABLE))
+            except BaseException:
+                if step is not None and metrics:
+                    self._metrics.take_back()
+                raise
         if has_any(events, STAGE_ENDS):
             self.shrink_wal()
         return ids
@@ -162,6 +193,7 @@ class JournalWriter:
 
         def write() -> None:
             self._put("heartbeat", self._now(None)[:2])
+            self._put("longest_commit", self._longest)
             if self._progress[0] > self._told_at:
                 self._put_progress()
 
@@ -177,12 +209,19 @@ class JournalWriter:
         self._commit(lambda: self._metrics.truncate(after_step), is_durable=True)
 
     def pending(self) -> list[Command]:
-        """Return the commands that nobody has answered, oldest first."""
+        """Return the commands that nobody has answered, oldest first.
+
+        Asked at every step: where nobody else has written since none was found, none is looked for.
+        """
         with self._lock, explained(self.path):
+            (version,) = self._connection.execute("pragma data_version").fetchone()
+            if version == self._version_without_commands:
+                return []
             rows = self._connection.execute(
                 "select id, kind, stage, issued_at, issued_by from command"
                 " where outcome is null order by number"
             ).fetchall()
+            self._version_without_commands = None if rows else version
         return [Command(*row) for row in rows]
 
     def acknowledge(
@@ -282,6 +321,8 @@ class JournalWriter:
                 with suppress(JournalFull):
                     self._commit(self._sign_off)
                 self._is_engine = False
+            with suppress(JournalFull):
+                self.flush()
             with self._checkpoint_lock:
                 if self._checkpointer is not None:
                     self._checkpointer.close()
@@ -302,14 +343,21 @@ class JournalWriter:
 
     def _commit(self, write: Callable[[], _T], *, is_durable: bool = False) -> _T:
         """Commit what `write` writes, all of it or nothing; returns what it returns."""
+        began = time.perf_counter()
         with self._lock:
             try:
                 if is_durable:
                     set_durable(self._connection, is_durable=True)
                 try:
                     self._connection.execute("begin immediate")
+                    waited = time.perf_counter() - began
+                    self._metrics.write()
+                    for key, value in self._to_tell.items():
+                        self._put(key, value)
                     written = write()
                     self._connection.execute("commit")
+                    self._metrics.settle()
+                    self._to_tell.clear()
                 except BaseException:
                     if self._connection.in_transaction:
                         self._connection.execute("rollback")
@@ -323,6 +371,9 @@ class JournalWriter:
             except sqlite3.Error as error:
                 raise explanation_of(self.path, error) from error
             self._commits += 1
+            kind = "durable_seconds" if is_durable else "plain_seconds"
+            for name, value in (("wait_seconds", waited), (kind, time.perf_counter() - began)):
+                self._longest[name] = max(self._longest[name], value)
             return written
 
     def _sign_off(self) -> None:

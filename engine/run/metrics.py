@@ -47,22 +47,54 @@ class MetricPoint:
 
 
 class MetricTable:
-    """The writer's side. Every call stands inside the caller's transaction.
+    """The writer's side.
 
-    After a rollback call `reload`.
+    Steps are added at any time; all else stands inside the caller's transaction. After a commit
+    call `settle`, after a rollback `reload`: what was added then waits for the next.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Take up the metrics where the journal left them."""
         self._connection = connection
         self._ids: dict[str, int] = {}
-        self._last_steps: dict[str, int] = {}
+        self._last_steps: dict[str, int] = {}  # in the journal
+        self._added: list[tuple[int, dict[str, float]]] = []
+        self._last_added: dict[str, int] = {}
         self.reload()
 
     @property
     def last_step(self) -> int | None:
-        """The largest step of any metric; None while there is no row."""
-        return max(self._last_steps.values(), default=None)
+        """The largest step of any metric, written or added; None while there is none."""
+        return max((*self._last_steps.values(), *self._last_added.values()), default=None)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._added
+
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take a step for the next `write`.
+
+        Steps of a metric only rise: else ValueError.
+        """
+        for name in metrics:
+            last_step = self._last_added.get(name, self._last_steps.get(name))
+            if last_step is not None and step <= last_step:
+                raise ValueError(
+                    f"Metric {name} is at step {last_step}: it cannot be written at {step}."
+                )
+        self._added.append((step, dict(metrics)))
+        self._last_added.update(dict.fromkeys(metrics, step))
+
+    def take_back(self) -> None:
+        """Forget the step that was added last, which could not be written."""
+        self._added.pop()
+        self._last_added = {name: step for step, names in self._added for name in names}
+
+    def settle(self) -> None:
+        """Take note that what was added is committed."""
+        self._added.clear()
+        self._last_added.clear()
 
     def reload(self) -> None:
         """Read the names and their last steps from the journal."""
@@ -74,33 +106,36 @@ class MetricTable:
             for name, name_id in self._ids.items()
         }
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Add one row a metric, and the roll-ups that it closes.
-
-        Steps of a metric only rise: else ValueError.
-        """
+    def write(self) -> None:
+        """Write one row a metric and added step, and the roll-ups that they close."""
         rows = []
-        for name, value in metrics.items():
-            name_id = self._ids.get(name) or self._add_name(name)
-            last_step = self._last_steps.get(name)
-            if last_step is not None:
-                if step <= last_step:
-                    raise ValueError(
-                        f"Metric {name} is at step {last_step}: it cannot be written at {step}."
-                    )
-                if last_step // ROLLUP_STEPS[0] != step // ROLLUP_STEPS[0]:
+        for step, metrics in self._added:
+            for name, value in metrics.items():
+                name_id = self._ids.get(name) or self._add_name(name)
+                last_step = self._last_steps.get(name)
+                if (
+                    last_step is not None
+                    and last_step // ROLLUP_STEPS[0] != step // ROLLUP_STEPS[0]
+                ):
+                    self._insert(rows)  # the roll-up sums what is in the table
+                    rows = []
                     self._close(name_id, last_step, step)
-            self._last_steps[name] = step
-            number = float(value)
-            rows.append((name_id, step, None if math.isnan(number) else number))
+                self._last_steps[name] = step
+                number = float(value)
+                rows.append((name_id, step, None if math.isnan(number) else number))
+        self._insert(rows)
+
+    def _insert(self, rows: list[tuple[int, int, float | None]]) -> None:
+        rows.sort()  # those of a name lie together in the table
         self._connection.executemany("insert into metric values (?, ?, ?)", rows)
 
     def truncate(self, after_step: int) -> None:
-        """Drop every row past `after_step`.
+        """Drop every row past `after_step`, and what was added.
 
         The roll-ups become, bit by bit, those of a run that went no further.
         """
         execute = self._connection.execute
+        self.settle()
         for name, name_id in self._ids.items():
             if self._last_steps[name] <= after_step:
                 continue

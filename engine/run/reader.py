@@ -138,7 +138,8 @@ class JournalReader:
         ``state``; ``progress`` [monotonic, wall clock, step]; ``heartbeat`` [monotonic, wall
         clock]; ``engine`` {pid, host} while one is at work; ``phase``, the newest phase event;
         ``memory`` {active_bytes, peak_bytes, cache_bytes} of MLX, about once a second while it
-        works; and what else the worker put there.
+        works; ``longest_commit`` {wait_seconds, plain_seconds, durable_seconds} of the journal's
+        writer; and what else the worker put there.
         """
         return {
             key: json.loads(value) for key, value in self._rows("select key, value from latest")

@@ -431,6 +431,21 @@ def test_a_full_disk_is_said_once_waited_for_and_left_behind(
     assert written_state(run) == "running"
 
 
+def test_no_file_knows_of_a_step_that_the_journal_does_not(
+    control: Control, run: RunFolder
+) -> None:
+    seen: list[int] = []
+
+    def write() -> None:
+        with JournalReader(run.journal_path) as reader:
+            seen.append(reader.last_values()["loss"][0])
+
+    for step in (1, 2, 3):
+        control.record(step, {"loss": 1.0})
+    control.with_room(write)
+    assert seen == [3]
+
+
 def test_an_end_that_had_no_room_is_the_last_word(
     control: Control, run: RunFolder, journal: JournalWriter
 ) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.run import JournalReader, JournalWriter
+from engine.run import JournalReader, JournalWriter, RunFolder
+from engine.run.events import LogLine
 from engine.run.schema import ROLLUP_STEPS
 
 Rows = dict[str, dict[int, float]]
@@ -204,3 +205,66 @@ def test_the_integrity_check_counts_the_rollups(
         connection.execute("delete from metric where step = (select min(step) from metric)")
     connection.close()
     assert any("roll-ups" in line for line in reader.integrity_check())
+
+
+# Steps that wait for the next commit
+
+
+def test_added_steps_are_written_together_with_whatever_is_written_next(
+    writer: JournalWriter, reader: JournalReader
+) -> None:
+    for step in range(130):
+        writer.add_metrics(step, {"loss": float(step), "rate": 0.1})
+    assert reader.metric_names() == []
+    assert writer.last_step == 129
+    writer.emit(LogLine(level="INFO", text="now"))
+    assert reader.last_values() == {"loss": (129, 129.0), "rate": (129, 0.1)}
+    assert reader.integrity_check() == []
+    assert [point.n for point in reader.metrics("loss", 2)] == [128, 2]
+    writer.add_metrics(130, {"loss": 1.0})
+    assert writer.heartbeat()
+    assert reader.last_values()["loss"] == (130, 1.0)
+    assert reader.latest()["progress"][2] == 130
+
+
+def test_it_is_time_to_flush_four_times_a_second(
+    writer: JournalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("engine.run.journal.time.monotonic", lambda: clock[0])
+    due = []
+    for step in range(1, 51):
+        clock[0] += 0.02
+        due.append(writer.add_metrics(step, {"loss": 1.0}))
+        if due[-1]:
+            writer.flush()
+    assert 3 <= sum(due) <= 5
+
+
+def test_added_steps_survive_a_commit_that_fails_and_a_cut_drops_them(
+    writer: JournalWriter, reader: JournalReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.add_metrics(1, {"loss": 1.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_insert", lambda event: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            writer.emit(LogLine(level="INFO", text="x"))
+    assert reader.last_values() == {}
+    with pytest.raises(ValueError, match="is at step 1"):
+        writer.add_metrics(1, {"loss": 2.0})
+    writer.flush()
+    assert reader.last_values() == {"loss": (1, 1.0)}
+    writer.add_metrics(2, {"loss": 2.0})
+    writer.add_metrics(3, {"loss": 3.0})
+    writer.truncate_metrics(2)
+    assert reader.last_values() == {"loss": (2, 2.0)}
+    writer.add_metrics(3, {"loss": 4.0})
+    writer.flush()
+    assert reader.last_values() == {"loss": (3, 4.0)}
+
+
+def test_a_writer_that_leaves_writes_what_was_added(run: RunFolder) -> None:
+    with JournalWriter(run.journal_path) as writer:
+        writer.add_metrics(1, {"loss": 1.0})
+    with JournalReader(run.journal_path) as reader:
+        assert reader.last_values() == {"loss": (1, 1.0)}

@@ -165,9 +165,29 @@ def test_a_halted_engine_is_stuck_not_lost(run: RunFolder, engine: Engine) -> No
         latest = reader.latest()
     assert run.status(latest).state is RunState.RUNNING
     latest["heartbeat"][0] -= 3600.0
-    status = run.status(latest)
+    while "is halted" not in (status := run.status(latest)).reason:  # a signal takes its time
+        time.sleep(0.01)
     assert status.state is RunState.STUCK
-    assert "no heartbeat" in status.reason
+    assert f"kill -CONT {engine.process.pid}" in status.reason
+    engine.process.send_signal(signal.SIGCONT)
+    while "is halted" in (status := run.status(latest)).reason:
+        time.sleep(0.01)
+    assert "no heartbeat" in status.reason, "it runs, and says nothing"
+
+
+def test_a_paused_engine_that_is_halted_cannot_resume_and_is_stuck(
+    run: RunFolder, engine: Engine
+) -> None:
+    engine.do(STARTED)
+    engine.do("journal.emit(Paused(step=7))")
+    engine.process.send_signal(signal.SIGSTOP)
+    with JournalReader(run.journal_path) as reader:
+        latest = reader.latest()
+    assert run.status(latest).state is RunState.PAUSED, "its pulse is not missed yet"
+    latest["heartbeat"][0] -= 5.0
+    while run.status(latest).state is RunState.PAUSED:
+        time.sleep(0.01)
+    assert run.status(latest).state is RunState.STUCK
 
 
 def test_an_engine_without_progress_is_stuck_unless_it_asked_for_patience(
