@@ -6,6 +6,7 @@ without it. MLX is never imported here.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -19,7 +20,6 @@ from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.filter import Monochrome, NoColor
 from textual.screen import Screen
-from textual.widgets import Input, TextArea
 
 from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, steering
@@ -99,6 +99,7 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
             self.set_keymap(self.preferences.keys)
         self.themes = ThemeLibrary(config_folder() / "themes")
         self._wear_first_theme()
+        self._parse_rules_once()
         if self.no_color:  # Textual would send greys
             self._filters = [
                 NoColor() if isinstance(one, Monochrome) else one for one in self._filters
@@ -116,6 +117,7 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
     def on_mount(self) -> None:
         """Start what was asked for, and mind the terminal's end."""
         self._listen_for_hangup()
+        self.call_after_refresh(_collect_from_now_on)
         self._tell_what_waits()
         if self._target.recipe is not None:
             self._start_recipe(self._target.recipe)
@@ -129,6 +131,24 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
             self.tell(str(error), "error")
         else:
             self.open_run(run)
+
+    def _parse_rules_once(self) -> None:
+        """Parse the style sheets with the theme's colours at once, and again only for others.
+
+        Textual parses them with its own theme first, and then twice more: a fifth of a start.
+        """
+        sheet = self.stylesheet
+        sheet.set_variables(self.get_css_variables())
+        parsed, reparse = self.get_css_variables(), sheet.reparse
+
+        def reparse_where_colours_differ() -> None:
+            nonlocal parsed
+            wanted = self.get_css_variables()
+            if wanted != parsed:
+                parsed = wanted
+                reparse()
+
+        sheet.reparse = reparse_where_colours_differ
 
     def _wear_first_theme(self) -> None:
         colours = {"standard": 16, "256": 256}.get(self.console.color_system or "")
@@ -226,9 +246,8 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Keep the cursors of text boxes still: a blink is bytes, twice a second."""
-        box = event.widget
-        if isinstance(box, Input | TextArea) and box.cursor_blink:
-            box.cursor_blink = False
+        if getattr(event.widget, "cursor_blink", False):  # Input and TextArea, not imported here
+            event.widget.cursor_blink = False  # pyright: ignore[reportAttributeAccessIssue]
 
     # Keys of every screen
 
@@ -361,3 +380,9 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
                         screen.on_hangup()
         sys.stdout = sys.stderr = None
         os._exit(128 + signal.SIGHUP)
+
+
+def _collect_from_now_on() -> None:
+    if not gc.isenabled():
+        gc.freeze()  # modules and style rules stay for good
+        gc.enable()

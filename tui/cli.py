@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if reason := why_not_here():
         return _refused(reason)
     prepare_environment(options)
+    gc.disable()  # nothing to collect before the first paint; the app turns it on
     try:
         from tui.targets import find_target
 

@@ -1,9 +1,11 @@
 """Themes: the bundled ones can be read by everyone, a wrong one is told from a right one."""
 
 import itertools
+from importlib import resources
 from pathlib import Path
 
 import pytest
+import yaml
 from textual.color import Color
 
 from tui.theme import (
@@ -16,6 +18,7 @@ from tui.theme import (
     contrast,
     default_name,
     hard_to_read,
+    plain_mapping,
     theme_from_text,
 )
 
@@ -184,3 +187,9 @@ def seen(colour: Color, kind: str | None) -> tuple[float, ...]:
 
 def distance(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     return sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_quick_reader_reads_bundled_themes_as_pyyaml_does(name: str) -> None:
+    text = (resources.files("themes") / f"{name}.yaml").read_text(encoding="utf-8")
+    assert plain_mapping(text) == yaml.safe_load(text)
