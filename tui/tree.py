@@ -248,7 +248,7 @@ def _gate_node(key: str, one: TryView, view: RunView, *, is_at_work: bool) -> No
 
 
 def _evaluate_node(view: RunView, state: str) -> Node:
-    node = _phase_node("evaluate", "evaluate against anchors", view.evaluate, view, state)
+    node = _phase_node("evaluate", "evaluate", view.evaluate, view, state)
     began = view.evaluate.started if view.evaluate else None
     anchors = [
         one.event

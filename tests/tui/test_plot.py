@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from engine.run.metrics import MetricPoint
 from tui.plot import (
     Limits,
-    Whisker,
     bars,
     braille,
     columns_of,
@@ -17,7 +16,6 @@ from tui.plot import (
     limits_of,
     step_axis,
     value_labels,
-    whiskers,
     widened,
 )
 
@@ -116,21 +114,3 @@ def test_a_gauge_has_its_width(
 
 def test_a_gauge_shows_score_bound_and_threshold() -> None:
     assert gauge(1.0, 0.5, 0.0, 5, Limits(0.0, 1.0)) == "┼─━━●"
-
-
-@given(
-    st.lists(st.builds(Whisker, numbers, numbers, st.sampled_from([True, False, None]))),
-    st.integers(1, 60),
-    st.integers(1, 15),
-    st.one_of(st.none(), numbers),
-)
-def test_any_scores_give_a_chart_of_the_right_size(
-    marks: list[Whisker], width: int, height: int, threshold: float | None
-) -> None:
-    rows = whiskers(marks, width, height, Limits(0.0, 1.0), threshold)
-    assert [len(row) for row in rows] == [width] * height
-
-
-def test_a_score_stands_above_its_bound_and_the_threshold_is_a_line() -> None:
-    rows = whiskers([Whisker(1.0, 0.5, True)], 4, 5, Limits(0.0, 1.0), 0.25)
-    assert rows == ["  ✓ ", "  │ ", "  ┴ ", "┄┄┄┄", "    "]

@@ -17,18 +17,16 @@ from tui import format as words
 from tui.follow import Follower
 from tui.plot import (
     Limits,
-    Whisker,
     bars,
     braille,
     columns_of,
-    gauge,
     limits_of,
     span_of,
     step_axis,
     value_labels,
-    whiskers,
     widened,
 )
+from tui.quality import quality_chart, quality_words
 from tui.state import RunView
 from tui.widgets.pane import Line, Pane
 
@@ -335,31 +333,19 @@ class Charts(Pane):
 
     def _quality_line(self) -> Line:
         is_chosen = self._chosen == QUALITY
-        width = self._bar_width
-        marks, threshold = _marks(self._view), self._view.threshold
-        head = [
+        row, figure, sign = quality_words(self._view, self._bar_width)
+        return Content.assemble(
             ("▸" if is_chosen else " ", "bold $accent"),
             (f"{QUALITY:{_LABEL}}", "bold" if is_chosen else ""),
-        ]
-        if not marks:
-            words_ = "after the first stage" if not self._view.is_over else "no stage was measured"
-            return Content.assemble(*head, (words_, "$text-muted"))
-        newest = marks[-1]
-        limits = _quality_limits(marks, threshold)
-        row = gauge(newest.score, newest.lower, threshold, width, limits)
-        is_bad = threshold is not None and newest.lower < threshold
-        figure = words.score(newest.score)
-        return Content.assemble(
-            *head,
-            (row, "$warning" if is_bad else "$success"),
-            (f" {figure:>{_VALUE}}", "bold"),
-            (" <" if is_bad else " ≥", "$error" if is_bad else "$success"),
+            row,
+            (f" {figure:>{_VALUE}}" if figure else "", "bold"),
+            (f" {sign}", "$error" if sign == "<" else "$success"),
         )
 
     def _large_chart(self, height: int) -> list[Line]:
         metric = self._metrics[self._chosen]
         if self._chosen == QUALITY:
-            return self._quality_chart(height)
+            return [*quality_chart(self._view, self._plot_width, height)]
         if not metric.large or metric.large_limits is None:
             return [Content.styled(f"{metric.label}: waiting for step 1", "$text-muted")]
         plot_height = max(3, height - 3)
@@ -381,30 +367,6 @@ class Charts(Pane):
         out.append(Content.assemble(" " * 11, (steps, "$text-muted")))
         return out
 
-    def _quality_chart(self, height: int) -> list[Line]:
-        marks, threshold = _marks(self._view), self._view.threshold
-        if not marks:
-            text = "quality: measured when a stage has been trained"
-            return [Content.styled(text, "$text-muted")]
-        limits = _quality_limits(marks, threshold)
-        plot_height = max(3, height - 2)
-        rows = whiskers(marks, self._plot_width, plot_height, limits, threshold)
-        labels = value_labels(limits, plot_height)
-        against = "" if threshold is None else f"   ┄ threshold {threshold:g}"
-        out: list[Line] = [
-            Content.assemble(("quality", "bold"), (f"   ┴ lower bound{against}", "$text-muted"))
-        ]
-        for label, row in zip(labels, rows, strict=True):
-            out.append(
-                Content.assemble(
-                    (f"{label:>9} ", "$text-muted"),
-                    ("┤" if label else "│", _GROUND),
-                    (row, "$success"),
-                )
-            )
-        out.append(Content.assemble(" " * 10, ("╰" + "─" * self._plot_width, _GROUND)))
-        return out
-
 
 def _trend(means: Sequence[float]) -> str:
     """Return an arrow where the newest span is away from the ones before it."""
@@ -415,28 +377,6 @@ def _trend(means: Sequence[float]) -> str:
     if abs(newest - before) <= 0.05 * max(abs(before), 1e-300):
         return " "
     return "↓" if newest < before else "↑"
-
-
-def _marks(view: RunView) -> list[Whisker]:
-    """Return each try's last word on its quality, oldest first."""
-    marks = []
-    for stage in view.stages:
-        for one in stage.tries:
-            said = one.final or one.select
-            if said is not None:
-                is_accepted = {"accepted": True, "rejected": False}.get(one.state)
-                marks.append((one.started, Whisker(said.score, said.lower_bound, is_accepted)))
-    return [mark for _, mark in sorted(marks, key=lambda pair: pair[0])]
-
-
-def _quality_limits(marks: Sequence[Whisker], threshold: float | None) -> Limits:
-    values = [mark.lower for mark in marks] + ([] if threshold is None else [threshold])
-    finite = [value for value in values if 0 <= value <= 1]
-    low = min(finite, default=0.0)
-    bottom = next(
-        (one for one in (0.99, 0.98, 0.95, 0.9, 0.8, 0.5) if low >= one + (1 - one) * 0.1), 0.0
-    )
-    return Limits(bottom, 1.0)
 
 
 def _stage_start(view: RunView, last: int) -> int:
