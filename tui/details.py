@@ -104,7 +104,7 @@ def detail_lines(
         note = "reading…" if row.state else ""
         return [line for _, line in [*lines, (0, Content.styled(note, "$text-muted"))]][:height]
     lines += [(rank, line) for rank, line in _read_lines(row, details, now, width)]
-    lines.append((7, _pair("folder", _short(row.path), width)))
+    lines.append((7, _pair("folder", short_path(row.path), width)))
     if details.notice:
         lines.insert(1, (0, Content.styled(words.clipped(details.notice, width), "$warning")))
     while len(lines) > height:
@@ -117,6 +117,13 @@ def sparkline(points: tuple[MetricPoint, ...]) -> str:
     columns = columns_of(points, len(points))
     limits = limits_of([one for one in columns if one is not None], is_log=True)
     return bars(columns, 1, limits)[0] if points else ""
+
+
+def short_path(path: Path) -> str:
+    """Return a path as a person writes it: ~/diffopt/runs."""
+    with contextlib.suppress(ValueError):
+        return f"~/{path.absolute().relative_to(Path.home())}"
+    return str(path)
 
 
 def _read_lines(row: RunRow, details: Details, now: float, width: int) -> list[tuple[int, Content]]:
@@ -199,12 +206,6 @@ def _wrapped(text: str, width: int, most: int) -> list[str]:
     if len(lines) > most:
         lines = [*lines[: most - 1], words.clipped(" ".join(lines[most - 1 :]), width)]
     return lines
-
-
-def _short(path: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return f"~/{path.relative_to(Path.home())}"
-    return str(path)
 
 
 def _plain(value: Any) -> str:

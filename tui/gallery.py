@@ -26,6 +26,7 @@ class SampleFile:
     step: int | None = None
     steps: int | None = None  # sampling steps of the student
     title: str = ""  # in place of where it was made
+    original_steps: int | None = None  # of this sheet's own run, where runs are mixed
 
     @classmethod
     def of(cls, time: float, event: SamplesSaved) -> SampleFile:

@@ -57,13 +57,18 @@ def state_of(row: RunRow) -> Content:
 
 
 def score_of(row: RunRow) -> Content:
-    """Return the score, in the colour that says whether its bound reaches the threshold."""
-    if row.score is None:
+    """Return the score with a sign that says whether its bound reaches the threshold."""
+    return judged(row.score, row.lower_bound, row.threshold)
+
+
+def judged(score: float | None, bound: float | None, threshold: float | None) -> Content:
+    """Return a score, its sign and colour; the sign is left out where nothing was asked for."""
+    if score is None:
         return Content.styled(words.NOTHING, QUIET)
-    if row.lower_bound is None or row.threshold is None:
-        return Content(words.score(row.score))
-    is_reached = row.lower_bound >= row.threshold
-    return Content.styled(words.score(row.score), "$success" if is_reached else "$warning")
+    if bound is None or threshold is None:
+        return Content(words.score(score) + " ")
+    sign, style = ("✓", "$success") if bound >= threshold else ("✗", "$warning")
+    return Content.styled(f"{words.score(score)}{sign}", style)
 
 
 def steps_of(row: RunRow) -> Content:
@@ -115,7 +120,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("stage", "STAGE", 18, 4, lambda row, *_: Content(row.stage)),
     Column("progress", "PROGRESS", 14, 3, lambda row, _, width: progress_of(row, width),
            lambda row, _: _or_last(row.progress)),
-    Column("score", "SCORE", 6, 2, lambda row, *_: score_of(row),
+    Column("score", "SCORE", 7, 2, lambda row, *_: score_of(row),
            lambda row, _: _or_last(row.score), is_right=True),
     Column("bound", "BOUND", 6, 7, _bound, lambda row, _: _or_last(row.lower_bound),
            is_right=True),

@@ -106,7 +106,9 @@ class CompareScreen(DiffoptScreen):
         self.query_one("#top").display = has_runs
         if not has_runs:
             self.query_one("#samples").display = False
-            self.set_header("no run is marked")
+            is_waiting = bool(self.diffopt.marked)
+            self.query_one("#empty", Pane).set_lines(["reading…"] if is_waiting else EMPTY)
+            self.set_header("" if is_waiting else "no run is marked")
             self.query_one("#empty").focus()
             return
         count = len(self.runs)
@@ -125,6 +127,8 @@ class CompareScreen(DiffoptScreen):
     def _show_chart(self) -> None:
         pane = self.query_one("#chart", Pane)
         size = pane.scrollable_content_region.size
+        if not size.height:
+            return
         title = f"{self.metric}{', distance from 1' if self.is_distance else ''}"
         pane.set_title(f"{title} against {self.axis}", AXIS_WORDS[self.axis])
         lines = self._lines()
@@ -193,7 +197,12 @@ class CompareScreen(DiffoptScreen):
             pane.show(RunFolder(self.runs[0].path), ())
             return
         samples = tuple(
-            replace(run.sample, path=str(run.path / run.sample.path), title=run.name)
+            replace(
+                run.sample,
+                path=str(run.path / run.sample.path),
+                title=run.name,
+                original_steps=run.original_steps,
+            )
             for run in found
             if run.sample is not None
         )

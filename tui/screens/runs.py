@@ -21,7 +21,7 @@ from textual.widgets import Input
 from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, shelf
 from tui import format as words
-from tui.details import Details, detail_lines, read_details
+from tui.details import Details, detail_lines, read_details, short_path
 from tui.follow import Snapshot
 from tui.keys import bindings_for
 from tui.listing import Listing, RunRow
@@ -183,7 +183,7 @@ class RunsScreen(DiffoptScreen):
             (f"{words.glyph(state)} {number} {words.word(state)} ", state_style(state))
             for state, number in counts.items()
         ]
-        subject = "" if self.is_narrow else words.clipped(str(self.diffopt.runs_dir), 40)
+        subject = "" if self.is_narrow else words.clipped(short_path(self.diffopt.runs_dir), 40)
         self.set_header(Content.styled(subject, "$text-muted"), Content.assemble(*live))
 
     def _tell_ends(self, rows: list[RunRow]) -> None:
@@ -376,20 +376,19 @@ class RunsScreen(DiffoptScreen):
 
     @work(exclusive=True, group="ask")
     async def action_new_run(self) -> None:
-        """Ask for a recipe and show its settings."""
-        from engine.config import recipe_names
-        from tui.dialogs import Choice, Question
+        """Offer the recipes and show the chosen one's settings."""
+        from tui.asking import Pick
+        from tui.presets import presets
 
-        recipes = recipe_names()
-        question = Question(
-            "A new run",
-            "Which recipe shall it begin with? Its settings are shown on Config first; ^r starts "
-            "the run there. `diffopt-tui FILE.yaml` opens a file of your own.",
-            (Choice("no", "Not now"), *(Choice(name, name) for name in recipes)),
-        )
-        answer = await self.diffopt.ask(question)
-        if answer in recipes:
-            self.diffopt.open_config(answer)
+        recipes = [preset for preset in presets() if preset.recipe is not None]
+        lines: list[Content | str] = [
+            Content.assemble((f"{one.name:12}", "bold"), (one.words, "$text-muted"))
+            for one in recipes
+        ]
+        hint = "enter shows its settings, ^r there starts it · esc closes"
+        chosen = await self.app.push_screen_wait(Pick("A new run from a recipe", lines, hint))
+        if chosen is not None:
+            self.diffopt.open_config(recipes[chosen].recipe or "")
 
     def action_duplicate(self) -> None:
         """Show a copy of the run's settings, for a new run."""

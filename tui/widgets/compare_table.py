@@ -13,7 +13,7 @@ from textual.message import Message
 
 from tui import format as words
 from tui.comparison import Compared
-from tui.run_columns import MARKS, QUIET, padded, series_style
+from tui.run_columns import MARKS, QUIET, judged, padded, series_style
 from tui.widgets.pane import Pane
 
 
@@ -27,12 +27,7 @@ class _Column:
 
 
 def _score(run: Compared) -> Content | str:
-    if run.score is None:
-        return ""
-    is_reached = run.lower_bound is not None and run.threshold is not None and (
-        run.lower_bound >= run.threshold
-    )  # fmt: skip
-    return Content.styled(words.score(run.score), "$success" if is_reached else "$warning")
+    return judged(run.score, run.lower_bound, run.threshold)
 
 
 def _times(value: float | None) -> str:
@@ -46,7 +41,7 @@ def _negated(value: float | None) -> float | None:
 _COLUMNS = (
     _Column("STEPS", 6, 1, lambda run: str(run.steps or ""),
             lambda run: _negated(run.steps)),
-    _Column("SCORE", 6, 0, _score, lambda run: run.score),
+    _Column("SCORE", 7, 0, _score, lambda run: run.score),
     _Column("BOUND", 6, 3, lambda run: words.score(run.lower_bound), lambda run: run.lower_bound),
     _Column("THRES", 5, 6, lambda run: "" if run.threshold is None else f"{run.threshold:g}",
             lambda run: run.threshold),

@@ -190,7 +190,8 @@ class SamplesPane(Pane):
     def _names(self) -> tuple[list[str], list[int]]:
         shown = self.shown
         student = f" {shown.steps}" if shown and shown.steps else ""
-        original = f" {self.original_steps}" if self.original_steps else ""
+        steps = (shown and shown.original_steps) or self.original_steps
+        original = f" {steps}" if steps else ""
         names = [f"original{original}", f"undistilled{student}", f"student{student}"]
         rows = [0, 1, 2] if self.row is None else [self.row]
         return [names[row] for row in rows], rows

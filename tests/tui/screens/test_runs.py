@@ -312,13 +312,17 @@ def test_enter_opens_live_and_e_and_d_open_config(
     play(story, size)
 
 
-def test_n_asks_for_a_recipe_and_starts_on_the_safe_button(play: Callable[..., None]) -> None:
+def test_n_offers_the_recipes_and_esc_takes_none(play: Callable[..., None]) -> None:
     async def story(stage: Stage) -> None:
-        await stage.press("n", "enter")
+        await stage.press("n")
+        (offered,) = stage.app.screen.query(Pane)
+        assert {"demo", "smoke"} <= {line.plain.split()[0] for line in offered.lines}
+        assert all(len(line.plain.split()) > 3 for line in offered.lines), "each says what it is"
+        await stage.press("escape")
         assert stage.app.current_mode == "runs"
-        await stage.press("n", "right", "enter")
+        await stage.press("n", "enter")
         assert stage.app.current_mode == "config"
-        assert stage.app.config_source in ("demo", "smoke")
+        assert stage.app.config_source == "demo"
 
     play(story)
 

@@ -1,0 +1,91 @@
+"""Runs and Compare as text, at two sizes: a change of their looks is a change of these."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from engine.run import JournalWriter, RunFolder
+from engine.run.events import RunFailed, RunStarted
+from tests.tui.pictures import check_picture
+from tui.app import DiffoptApp
+from tui.machine import Machine
+from tui.options import Options
+
+SIZES = ((80, 24), (120, 36))
+SOON_AFTER = 1_795_631_500.0  # the recorded runs
+MACHINE = Machine(
+    cpu=0.42,
+    memory_used_bytes=9 * 2**30,
+    memory_total_bytes=24 * 2**30,
+    swap_used_bytes=0,
+    disk_free_bytes=82 * 10**9,
+)
+
+
+@pytest.fixture(autouse=True)
+def _same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("tui.screens.runs.look", lambda *_: MACHINE)
+    monkeypatch.setattr("tui.screens.runs.queue_of", lambda: ("ladder", 2))
+    monkeypatch.setattr("tui.screens.runs.time", SimpleNamespace(time=lambda: SOON_AFTER))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def house(recorded: Callable[[str], RunFolder]) -> list[Path]:
+    found = [recorded(name).path for name in ("smoke", "ladder")]
+    run = RunFolder.create(found[0].parent, "seed: 0\n", label="mine", name="broken", mounts=[])
+    with JournalWriter(run.journal_path) as journal:
+        journal.emit(RunStarted(pid=1, host="here", device="a machine"))
+        journal.emit(RunFailed(error="TrainingError", message="the loss is nan"))
+    return found
+
+
+def text_of(app: DiffoptApp) -> str:
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_runs_looks_as_it_did(house: list[Path], options: Options, size: tuple[int, int]) -> None:
+    async def check() -> None:
+        app = DiffoptApp(replace(options, theme="mono", is_ascii=size == (80, 24)))
+        app.marked[:] = [house[1]]
+        async with app.run_test(size=size) as pilot:
+            for _ in range(100):
+                await pilot.pause(0.02)
+                if "18:2" in text_of(app):
+                    break
+                if app.screen.row is not None and app.screen.row.name == "broken":  # pyright: ignore[reportAttributeAccessIssue]
+                    await pilot.press("j")
+            await pilot.pause(0.1)
+            check_picture(f"runs-{size[0]}x{size[1]}", text_of(app))
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_compare_looks_as_it_did(
+    house: list[Path], options: Options, size: tuple[int, int]
+) -> None:
+    async def check() -> None:
+        app = DiffoptApp(replace(options, theme="mono", is_ascii=size == (80, 24)))
+        app.marked[:] = house
+        async with app.run_test(size=size) as pilot:
+            await pilot.press("4")
+            await pilot.pause()
+            await app.workers.wait_for_complete()
+            await pilot.pause(0.2)
+            await app.workers.wait_for_complete()
+            await pilot.pause(0.1)
+            check_picture(f"compare-{size[0]}x{size[1]}", text_of(app))
+
+    asyncio.run(check())
