@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from engine.run.schema import explained, open_to_write, set_durable
+from engine.run.schema import explained, open_to_write
 
 
 class CommandKind(StrEnum):
@@ -63,7 +63,8 @@ class Command:
 class CommandRecord:
     """A command with its answer.
 
-    `outcome` None while the worker has not answered, `event_id` that of the answer.
+    `outcome` None while the worker has not answered, "withdrawn" where there was none to answer;
+    `event_id` that of the answer.
     """
 
     command: Command
@@ -89,8 +90,9 @@ class CommandQueue:
         Raises RunError where there is none, or one that only a newer program may write.
         """
         self._path = journal_path
+        # Not forced to the medium: the worker must not wait for a client's sync, and a power cut
+        # ends the worker that was asked. No kill takes a command back.
         self._connection = open_to_write(journal_path)
-        set_durable(self._connection, is_durable=True)
 
     def send(self, command: Command) -> bool:
         """Write a command down for the worker.
@@ -104,6 +106,18 @@ class CommandQueue:
                 (command.id, command.kind, command.stage, command.issued_at, command.issued_by),
             )
         return cursor.rowcount == 1
+
+    def withdraw(self, command_id: str | None = None) -> int:
+        """Take back a command, or all, that nobody has answered; return how many.
+
+        For a run without a worker: the next one must not obey what was asked of the last.
+        """
+        with explained(self._path):
+            return self._connection.execute(
+                "update command set outcome = 'withdrawn' where outcome is null"
+                " and (?1 is null or id = ?1)",
+                (command_id,),
+            ).rowcount
 
     def outcome_of(self, command_id: str) -> str | None:
         """Return the worker's answer; None while there is none."""

@@ -26,7 +26,7 @@ ANSWER_SECONDS = 10.0
 class Answer:
     """What a worker said to a command."""
 
-    outcome: str  # "done", "refused", "superseded"
+    outcome: str  # "done", "refused", "superseded", "withdrawn": nobody was there to answer
     detail: str  # a line for a person, or ""
 
     @property
@@ -77,7 +77,10 @@ def take_up(run: RunFolder) -> None:
         raise RunError(
             f"{run.name} is {status.state}, and process {status.pid} works on it already."
         )
-    with CommandQueue(run.journal_path):  # raises for a journal that only a newer program may write
+    # raises for a journal that only a newer program may write
+    with CommandQueue(run.journal_path) as queue:
+        if status.state is not RunState.QUEUED:  # asked of a worker that is gone
+            queue.withdraw()
         _start(run)
 
 
@@ -103,6 +106,10 @@ def send(run: RunFolder, kind: CommandKind, *, client: str, stage: int | None = 
     command = Command.new(kind, client=client, stage=stage)
     with CommandQueue(run.journal_path) as queue:
         queue.send(command)
+        # the worker may have ended between the look and the sending
+        reason = why_not(run.status(), kind, name=run.name)
+        if reason is not None and queue.withdraw(command.id):
+            raise RunError(reason)
     return command
 
 
@@ -143,13 +150,18 @@ def answer_to(run: RunFolder, command: Command) -> Answer | None:
 def wait_for(
     run: RunFolder, command: Command, *, timeout_seconds: float = ANSWER_SECONDS
 ) -> Answer | None:
-    """Return the worker's answer; None once the time is over, or the worker gone without one."""
+    """Return the worker's answer; None once the time is over.
+
+    A command whose worker went without an answer is withdrawn, and that is the answer.
+    """
 
     def is_somebody_there() -> bool:
         return why_not(run.status(), command.kind, name=run.name) is None
 
     with CommandQueue(run.journal_path) as queue:
         queue.wait_for(command.id, timeout_seconds, should_go_on=is_somebody_there)
+        if not is_somebody_there():
+            queue.withdraw(command.id)
     return answer_to(run, command)
 
 

@@ -4,6 +4,7 @@ The first tests break the optimizer off within this process, at chosen places; t
 workers on a true run folder, and kill, pause, stop and starve them.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -568,6 +571,58 @@ def test_a_run_out_of_room_waits_and_loses_nothing(start: Start, unharmed: dict[
     told = [event for event in worked.events() if isinstance(event, DiskLow | Paused | Continued)]
     assert {type(event) for event in told} == {DiskLow, Paused, Continued}
     assert worked.run.ballast_path.is_file()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, of a few megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)]
+    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this user may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_run_on_a_full_disk_says_so_waits_and_loses_nothing(
+    small_disk: Path, worker_config: str, unharmed: dict[str, Any]
+) -> None:
+    worked = Worked(small_disk, worker_config)
+    try:
+        worked.wait_for(lambda: worked.last_step() > 3)
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(1 << 16)):
+                pass
+        worked.wait_for(lambda: any(isinstance(one, DiskLow) for one in worked.events()))
+        assert worked.run.state() is RunState.PAUSED
+        assert worked.ask(CommandKind.CHECKPOINT) == "refused", "it is there, and hears"
+        assert not worked.run.ballast_path.exists(), "given up, so that this could be said"
+        (low,) = (one for one in worked.events() if isinstance(one, DiskLow))
+        assert low.free_bytes < 8 << 20
+        filler.unlink()
+        assert worked.end() == 0
+        assert worked.outcome() == unharmed
+        assert worked.run.ballast_path.is_file()
+    finally:
+        worked.process.kill()
+        worked.process.wait()
+
+
+def test_what_a_killed_worker_left_half_written_is_gone_at_the_next_start(
+    start: Start, unharmed: dict[str, Any]
+) -> None:
+    worked = start()
+    worked.wait_for(lambda: worked.last_step() > 0)
+    worked.process.kill()
+    pid = worked.process.wait() and worked.process.pid
+    half = worked.run.checkpoints_path / f".stage-1-try-1-training.safetensors.tmp-{pid}"
+    half.write_bytes(b"half")
+    worked.start()
+    assert worked.end() == 0
+    assert not half.exists()
+    assert worked.outcome() == unharmed
 
 
 def test_a_second_sigterm_ends_the_worker_at_once(start: Start) -> None:

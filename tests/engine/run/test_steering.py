@@ -150,7 +150,23 @@ def test_nobody_waits_for_a_worker_that_is_gone(
     with hold(Paused(step=3)):
         command = send(run, CommandKind.CHECKPOINT, client="a test")
     assert run.state() is RunState.LOST
-    assert wait_for(run, command, timeout_seconds=1000) is None
+    answer = wait_for(run, command, timeout_seconds=1000)
+    assert answer is not None
+    assert answer.outcome == "withdrawn"
+
+
+def test_the_next_worker_does_not_obey_what_was_asked_of_the_last(
+    run: RunFolder,
+    writer: JournalWriter,
+    hold: Callable[[Event], FileLock],
+    started: list[RunFolder],
+) -> None:
+    with hold(RUNNING):
+        command = send(run, CommandKind.PAUSE, client="a test")
+        assert writer.pending() == [command]
+    take_up(run)
+    assert writer.pending() == []
+    assert started == [run]
 
 
 def test_a_newer_program_s_run_is_neither_steered_nor_taken_up(
