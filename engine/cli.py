@@ -193,6 +193,26 @@ def _add_model_commands(commands: Any) -> None:
         "--class-labels", type=_whole_numbers, metavar="1,2,..", help="classes, repeated in turn"
     )
     labels.add_argument("--labels", choices=["all"], help="every class in turn")
+    sample.add_argument("--prompt", action="append", metavar="TEXT", help="may be given again")
+    sample.add_argument("--negative-prompt", metavar="TEXT", help="what guidance leads away from")
+    sample.add_argument(
+        "--guidance",
+        type=float,
+        metavar="G",
+        help="diffusers' guidance_scale; 1 is none (7.5, SDXL 5, a distilled student 1)",
+    )
+    sample.add_argument("--guidance-rescale", type=float, default=0.0, metavar="R", help="0 to 1")
+    sample.add_argument("--height", type=_positive, metavar="PIXELS", help="of a picture")
+    sample.add_argument("--width", type=_positive, metavar="PIXELS", help="of a picture")
+    sample.add_argument(
+        "--conditioning",
+        metavar="FILE.safetensors",
+        help="in place of prompts: encoder_hidden_states, uncond_encoder_hidden_states, "
+        "text_embeds, time_ids, class_labels; a row for each sample, or one for all",
+    )
+    sample.add_argument(
+        "--lora", metavar="FOLDER", help="adapters to put on the model, with their scheduler"
+    )
     sample.add_argument("--seed", type=int, default=0, metavar="S")
     sample.add_argument("--count", type=_positive, metavar="N", help="samples to make")
     sample.add_argument(
@@ -207,7 +227,12 @@ def _add_model_commands(commands: Any) -> None:
     sample.add_argument(
         "--force", action="store_true", help="sample a distilled student off its own grid"
     )
-    sample.add_argument("--out", required=True, metavar="X.png|X.safetensors")
+    sample.add_argument(
+        "--out",
+        required=True,
+        metavar="X.png|X.safetensors",
+        help="pictures, or the key samples as the network makes them (latents), NCHW float32",
+    )
 
     inspect = _command(
         commands,

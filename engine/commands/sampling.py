@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from engine.commands.output import say
+from engine.commands.prompting import Prompted
 from engine.diffusion.grid import grid_at
 from engine.errors import ConfigError, DataError
 from engine.files import replacing
@@ -17,7 +18,7 @@ from engine.pictures import save_sheet
 from engine.training.conditions import Conditions
 from engine.training.evaluate import sample_all
 
-_BATCH = 64
+_BATCH, _LATENT_BATCH = 64, 4
 _COLUMNS = 10
 
 
@@ -35,6 +36,7 @@ def sample(options: argparse.Namespace) -> int:
         )
     loaded = load_model(
         options.model,
+        adapters=Path(options.lora).expanduser() if options.lora else None,
         steps=options.steps or 50,
         spacing=options.spacing,
         solver=options.solver,
@@ -42,11 +44,19 @@ def sample(options: argparse.Namespace) -> int:
         clip_sample=options.clip_sample,
     )
     model = _on_wanted_grid(loaded, options)
-    noise, labels = _noise_and_labels(model, options)
-    conditions = Conditions.of_labels(labels, len(noise))
-    samples = sample_all(model, noise, conditions, batch_size=_BATCH)
+    prompted = Prompted(loaded, options, out)
+    model = prompted.sized(model)
+    given = prompted.arrays()
+    noise, labels = _noise_and_labels(model, options, given)
+    if labels is not None:
+        given["class_labels"] = labels
+    conditions = Conditions.of_arrays(given) if given else Conditions.none(len(noise))
+    model = prompted.guided(model, given)
+    batch_size = _BATCH if loaded.checkpoint.family == "unet2d" else _LATENT_BATCH
+    samples = sample_all(model, noise, conditions.repeated(len(noise)), batch_size=batch_size)
     if out.suffix == ".png":
-        rows = [samples[i : i + _COLUMNS] for i in range(0, len(samples), _COLUMNS)]
+        pictures = prompted.pictures(samples)
+        rows = [pictures[i : i + _COLUMNS] for i in range(0, len(pictures), _COLUMNS)]
         save_sheet(out, rows)
     else:
         with replacing(out) as temporary:
@@ -92,9 +102,11 @@ def _on_wanted_grid(loaded: LoadedModel, options: argparse.Namespace) -> Diffusi
 
 
 def _noise_and_labels(
-    model: DiffusionModel, options: argparse.Namespace
+    model: DiffusionModel, options: argparse.Namespace, given: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return noise and class labels for as many samples as are asked for, or conditions given."""
     noise = None
+    rows = max((len(value) for value in given.values()), default=1)
     if options.noise is not None:
         noise = _read_noise(Path(options.noise), model)
         if options.count is not None and options.count != len(noise):
@@ -102,12 +114,16 @@ def _noise_and_labels(
                 f"--count is {options.count} but {options.noise} holds "
                 f"{len(noise)}; leave --count out."
             )
-    labels = _wanted_labels(model, options, None if noise is None else len(noise))
+    labels = None
+    if "class_labels" not in given:
+        labels = _wanted_labels(model, options, None if noise is None else len(noise))
     count = (
         len(noise)
         if noise is not None
-        else options.count or (len(labels) if labels is not None else 4)
+        else options.count or (len(labels) if labels is not None else max(rows, 1 if given else 4))
     )
+    if rows > 1 and count % rows:
+        raise ConfigError(f"{rows} conditions do not go evenly into {count} samples.")
     if labels is not None and len(labels) != count:
         labels = np.resize(labels, count)  # in turn
     if noise is None:
