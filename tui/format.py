@@ -52,7 +52,7 @@ GLYPHS: dict[str, Mark] = {
 _ASCII = str.maketrans(
     {mark.glyph: mark.ascii for mark in GLYPHS.values()}
     | dict(zip(BARS, "_.-:=+*#", strict=True))
-    | dict(zip("╵╷╽│┃├└┌┐┘┤┬┴┼╎┆", "||||||`+++++++::", strict=True))
+    | dict(zip("╵╷╽│┃├└┌┐┘┤┬┴┼┿╎┆", "||||||`++++++++::", strict=True))
     | dict(zip("─━┄╌╴╶", "------", strict=True))
     | dict(zip("╭╮╰╯┏┓┗┛▼▶◀▲▽▷•◆◇■□★▸▾", "++++++++v><^v>**o##*>v", strict=True))
     | dict(zip("△☆◦✶", "^*o*", strict=True))

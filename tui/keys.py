@@ -103,7 +103,7 @@ KEYS: tuple[Key, ...] = (
     Key("view.log_y", "y", "log_y", "Log y", ("live", "compare"), _VIEW,
         "logarithmic height of charts, and back", panes=("charts", "chart")),
     Key("view.x_axis", "X", "x_axis", "x axis", ("live", "compare"), _VIEW,
-        "what a chart's width counts: steps or time", panes=("charts", "chart")),
+        "all steps or this stage's; on Compare what the width counts", panes=("charts", "chart")),
     Key("view.metric", "m", "metric", "Metric", ("live", "compare"), _VIEW, "the next metric",
         panes=("charts", "chart", "table")),
     Key("view.zoom_in", "plus,equals_sign", "zoom_in", "", ("live", "compare"), _VIEW,

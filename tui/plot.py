@@ -220,7 +220,7 @@ def gauge(
         if lower is not None and math.isfinite(lower):
             for column in range(at(lower), at(score)):
                 cells[column] = "━"
-            if threshold is not None and at(lower) < at(threshold) < at(score):
+            if threshold is not None and at(lower) <= at(threshold) < at(score):
                 cells[at(threshold)] = "┿"
         cells[at(score)] = "●"
     return "".join(cells)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from engine.run import CommandRecord
 from tui import format as words
 from tui.follow import Snapshot
@@ -83,21 +85,25 @@ def banner(snapshot: Snapshot, now: float) -> tuple[str, str]:
         return words.printable(snapshot.problem) + old, "error"
     if snapshot.notice:
         return words.printable(snapshot.notice), "warning"
+    if state == "lost" and view.started is None and reason:
+        return words.printable(f"Lost: {reason}. r tries again."), "error"
     if state == "lost":
         return f"Engine gone{_at(snapshot)}. r resumes{_from(snapshot)}.", "error"
     if state == "failed":
         text = f"Failed: {view.failure.message}" if view.failure else "Failed"
         return words.printable(f"{text.rstrip('.')}. r takes it up again."), "error"
     if state == "stuck":
-        return words.printable(f"Stuck: {reason}. C cancels the run."), "error"
+        remedy = "" if "kill" in reason else " C cancels the run."
+        return words.printable(f"Stuck: {_aged(reason)}.{remedy}"), "error"
     if view.disk_low is not None and state in ("running", "paused"):
         free = words.bytes_(view.disk_low.free_bytes)
         return f"The disk is full ({free} free): training waits for room. Nothing is lost.", "error"
     if state == "paused":
         return _paused(snapshot), "warning"
     if state == "queued":
-        text = "Queued: it begins when the run before it ends."
-        return (f"{text} C cancels it." if status and status.pid else text), "information"
+        text = f"Queued: {_aged(reason) or 'it begins when the run before it ends'}."
+        text += " C cancels it." if status and status.pid else ""
+        return words.printable(text), "information"
     if state == "cancelled" and view.cancelled is not None:
         return words.printable(f"Cancelled by {who(view.cancelled.cancelled_by)}."), "warning"
     if state == "done" and view.result is not None:
@@ -128,6 +134,11 @@ def _at(snapshot: Snapshot) -> str:
 def _from(snapshot: Snapshot) -> str:
     last = snapshot.view.last_checkpoint
     return f" from step {last[1].step}" if last is not None and last[1].step else ""
+
+
+def _aged(reason: str) -> str:
+    """Return a reason with its seconds told coarsely: a line that counts is a line sent again."""
+    return re.sub(r"(\d+) s\b", lambda found: words.age(_coarse(int(found[1]))), reason)
 
 
 def _coarse(seconds: float) -> float:
