@@ -10,6 +10,7 @@ import argparse
 import os
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -58,7 +59,7 @@ def run_measured(
             memory = max(memory, watched.memory_info().rss)
         except psutil.Error:
             break
-        disk = max(disk, sum(path.stat().st_size for path in _files(run.path)))
+        disk = max(disk, _size(run.path))
         time.sleep(0.2)
     process.wait()
     with JournalReader(run.journal_path) as reader:
@@ -66,8 +67,12 @@ def run_measured(
     return time.monotonic() - began, own_seconds(events), memory, disk
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # written under another name, and renamed just now
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def report(

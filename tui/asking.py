@@ -35,7 +35,7 @@ class Pick(ModalScreen[int | None]):
     DEFAULT_CSS = """
     Pick { align: center middle; background: $background 60%; }
     #pick { width: 76; max-width: 96%; height: auto; max-height: 80%; border: heavy $accent;
-            background: $surface; }
+            background: $surface; overflow-x: hidden; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "Back")]
 

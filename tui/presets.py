@@ -27,7 +27,7 @@ def presets() -> list[Preset]:
     found = [
         Preset(
             "quick look",
-            "few steps, few samples: is it worth going on?",
+            "few steps and samples: worth going on?",
             settings=(
                 ("schedule.pilot_candidates", 2),
                 ("schedule.pilot_iterations", 30),
@@ -40,7 +40,7 @@ def presets() -> list[Preset]:
         ),
         Preset(
             "good",
-            "the defaults: a score that can be reported",
+            "the defaults: a score to report",
             settings=(
                 ("schedule.pilot_candidates", 3),
                 ("schedule.pilot_iterations", 100),
@@ -53,7 +53,7 @@ def presets() -> list[Preset]:
         ),
         Preset(
             "best",
-            "longer stages, more pilots, a narrower lower bound",
+            "longer stages, a narrower lower bound",
             settings=(
                 ("schedule.pilot_candidates", 5),
                 ("schedule.pilot_iterations", 300),

@@ -759,3 +759,24 @@ def test_every_action_of_the_screen_has_its_key() -> None:
     assert wanted <= here
     for action in wanted:
         assert hasattr(ConfigScreen, f"action_{action}"), action
+
+
+def test_what_is_typed_ahead_goes_into_the_box_and_is_no_command(
+    play: Callable[..., Any],
+) -> None:
+    """Keys that arrive in one packet, as over a slow line: q would leave, t change the theme."""
+    from textual.events import Key
+
+    async def story(scene: Scene) -> None:
+        await scene.go_to("model_path")
+        theme = scene.app.theme
+        for key in ("enter", "ctrl+u", "q", "t", "1", "escape", "slash", "q", "u", "escape"):
+            scene.form.post_message(Key(key, key if len(key) == 1 else None))
+        await scene.pilot.pause()
+        await scene.settle()
+        assert scene.app.theme == theme
+        assert scene.app.current_mode == "config"
+        assert scene.text == TEXT
+        assert not scene.form.is_typing
+
+    play(story)

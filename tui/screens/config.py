@@ -219,7 +219,10 @@ class ConfigScreen(ConfigDoing):
         if draft is None:
             return
         mark = "  ● modified" if draft.is_modified else ""
-        self.set_header(draft.source.name + mark, state_words(draft))
+        room = max(16, self.app.size.width - 64)  # beside tabs, mark and what stands at the right
+        name = draft.source.name
+        name = name if len(name) <= room else f"…{name[1 - room :]}"
+        self.set_header(name + mark, state_words(draft))
         fault = draft.faults[0] if draft.faults else None
         if self.lock:
             self.set_banner(self.lock)

@@ -361,13 +361,19 @@ class ConfigDoing(DiffoptScreen):
 
         def line(preset: Preset, cost: str) -> Content:
             mark = "recipe" if preset.recipe else ""
-            name = f"{preset.name:<12}{mark:<8}"
+            words = preset.words if len(preset.words) <= 40 else f"{preset.words[:39]}…"
             return Content.assemble(
-                (name, "bold"), (f"{cost:>9}  ", "$accent"), (preset.words, "$text-muted")
+                (f"{preset.name:<12}", "bold"),
+                f"{mark:<8}",
+                (f"{cost:>9}  ", "$accent"),
+                (words, "$text-muted"),
             )
 
         lines = [line(one, cost) for one, cost in zip(offered, costs, strict=True)]
-        picked = await self.app.push_screen_wait(Pick("Presets", lines, "enter takes · esc leaves"))
+        is_unknown = not any(cost.startswith("≈") for cost in costs)
+        hint = "time unknown, no run here yet · " if is_unknown else ""
+        hint += "enter takes · esc leaves"
+        picked = await self.app.push_screen_wait(Pick("Presets", lines, hint))
         if picked is None:
             return
         preset = offered[picked]
@@ -398,9 +404,9 @@ class ConfigDoing(DiffoptScreen):
                     out.append("")
                     continue
                 seconds = estimate(config, self.diffopt.runs_dir, past=past).seconds
-                out.append(f"≈ {format.duration(seconds)}" if seconds is not None else "?")
+                out.append(f"≈ {format.duration(seconds)}" if seconds is not None else "")
             except DiffoptError:
-                out.append("?")
+                out.append("")
         return out
 
 

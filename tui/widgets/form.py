@@ -370,12 +370,14 @@ class Form(Pane):
             is_taken = self._key_of_editor(self.editor, event)
         elif self.finder is not None:
             is_taken = self._key_of_finder(self.finder, event)
-        elif event.key in ("space", "backspace") and self.row is not None:
-            is_taken = event.key == "space"
-            if is_taken:
-                self.action_open()
         else:
-            return
+            # At once and not by their bindings, which come a moment later: what is typed ahead
+            # over a slow line must find the box open, or a letter of a word is a command.
+            is_taken = event.key in ("space", "enter", "slash")
+            if event.key == "slash":
+                self.find()
+            elif is_taken:
+                self.action_open()
         if is_taken:
             event.stop()
             event.prevent_default()
