@@ -268,8 +268,12 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         self.push_screen(HelpScreen(live_keys(self.screen), self.options.is_ascii))
 
     def action_next_theme(self) -> None:
-        """Take the next theme."""
-        self.wear_theme(self.themes.after(self.theme))
+        """Take the next theme; broken ones are told and passed over."""
+        name = self.themes.after(self.theme)
+        for _ in self.themes.names:
+            if self.wear_theme(name):
+                return
+            name = self.themes.after(name)
 
     def action_themes(self) -> None:
         """List the themes; moving previews them."""

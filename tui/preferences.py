@@ -97,6 +97,24 @@ class Preferences:
         except OSError as error:
             self._tell_once(f"{self.path} cannot be written ({error.strerror}); choices are lost.")
 
+    def remember(self, screen: str, **values: Any) -> None:
+        """Keep how a screen looks, as `recall` gives it back; other dashboards' screens stay."""
+        mine = {**self.recall(screen), **values}
+        if mine == self.recall(screen):
+            return
+        self.layout = {**self.layout, screen: mine}
+        try:
+            with _alone(self.path):
+                kept = _layout_in(self.path)
+                _write_changes(self.path, {"layout": {**kept, screen: mine}})
+        except OSError as error:
+            self._tell_once(f"{self.path} cannot be written ({error.strerror}); choices are lost.")
+
+    def recall(self, screen: str) -> dict[str, Any]:
+        """Return what was kept of a screen; values may be anything that a person wrote there."""
+        found = self.layout.get(screen)
+        return dict(found) if isinstance(found, dict) else {}
+
     def seen(self, run: Path) -> Seen | None:
         """Return what was last seen of a run; None for one never looked at."""
         row = _read_seen(self.seen_path).get(str(run.absolute()))
@@ -214,6 +232,14 @@ def _flow(value: Any) -> str:
 
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.strip().removesuffix("...").strip()
+
+
+def _layout_in(path: Path) -> dict[str, Any]:
+    try:
+        found = _parsed(path.read_text(encoding="utf-8")).get("layout")
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _read_seen(path: Path) -> dict[str, list[Any]]:

@@ -74,6 +74,23 @@ def test_two_dashboards_keep_each_others_choices(folder: Path) -> None:
     assert (mine.theme, mine.bell) == ("paper", "off")
 
 
+def test_how_screens_look_is_kept_by_screen(folder: Path) -> None:
+    one, other = load(folder), load(folder)
+    one.remember("runs", sort="score")
+    other.remember("compare", metric="fidelity", axis="seconds")
+    one.remember("runs", is_falling=False)
+    mine = load(folder)
+    assert mine.recall("runs") == {"sort": "score", "is_falling": False}
+    assert mine.recall("compare") == {"metric": "fidelity", "axis": "seconds"}
+    assert mine.recall("live") == {}
+
+
+def test_a_layout_that_is_none_is_an_empty_one(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "ui.yaml").write_text("layout: {runs: 3}\n")
+    assert load(folder).recall("runs") == {}
+
+
 def test_many_processes_may_write_at_once_and_nothing_is_lost(folder: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from tui.preferences import Preferences\n"

@@ -72,6 +72,10 @@ class CompareScreen(DiffoptScreen):
     def on_mount(self) -> None:
         """Read now and then what changed."""
         super().on_mount()
+        kept = self.diffopt.preferences.recall("compare")
+        self.metric = kept["metric"] if kept.get("metric") in METRICS else METRICS[0]
+        self.axis = kept["axis"] if kept.get("axis") in AXES else AXES[0]
+        self.is_distance = kept.get("is_distance") is True
         self.every(READ_SECONDS, self._read)
         self._show()
 
@@ -272,17 +276,25 @@ class CompareScreen(DiffoptScreen):
     def action_metric(self) -> None:
         """Chart the next metric."""
         self.metric = METRICS[(METRICS.index(self.metric) + 1) % len(METRICS)]
+        self._remember()
         self._show()
 
     def action_x_axis(self) -> None:
         """Count something else across."""
         self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)]
+        self._remember()
         self._show()
 
     def action_log_y(self) -> None:
         """Show the distance from 1 on a logarithmic scale, and back."""
         self.is_distance = not self.is_distance
+        self._remember()
         self._show_chart()
+
+    def _remember(self) -> None:
+        self.diffopt.preferences.remember(
+            "compare", metric=self.metric, axis=self.axis, is_distance=self.is_distance
+        )
 
     def action_sort(self) -> None:
         """Sort the table by the next column."""

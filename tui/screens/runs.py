@@ -91,6 +91,7 @@ class RunsScreen(DiffoptScreen):
         """Look at the runs now, and every second."""
         super().on_mount()
         self.query_one(FilterBox).display = False
+        self.table.sort_by(self.diffopt.preferences.recall("runs").get("sort"))
         self._listing = Listing(self.diffopt.runs_dir)
         self.every(LIST_SECONDS, self._list)
         self.every(DETAIL_SECONDS, self._read_details)
@@ -321,9 +322,9 @@ class RunsScreen(DiffoptScreen):
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        title = self.table.next_sort()
+        self.table.next_sort()
         self._show_rows()
-        self.diffopt.notices.add(f"sorted by {title.lower()}")
+        self.diffopt.preferences.remember("runs", sort=self.table.sort)
 
     def action_reload(self) -> None:
         """Read every run again."""

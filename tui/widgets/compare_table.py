@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -144,7 +145,7 @@ def table_lines(runs: Sequence[Compared], width: int, sort: int) -> list[Content
         parts: list[Any] = [(MARKS[run.place % len(MARKS)], series_style(run.place)), " "]
         parts.append(words.clipped(run.name, name).ljust(name))
         if run.problem:
-            parts.append((f" {words.clipped(run.problem, max(8, width - name - 4))}", "$error"))
+            parts.append((" cannot be read", "$error"))
         else:
             for column in columns:
                 cell = column.show(run) or words.NOTHING
@@ -153,7 +154,12 @@ def table_lines(runs: Sequence[Compared], width: int, sort: int) -> list[Content
                 ) else cell  # fmt: skip
                 parts += [" ", padded(cell, column.width, is_right=True)]
         lines.append(Content.assemble(*parts))
-    return [*lines, Content(""), *(Content.styled(one, QUIET) for one in _best(runs, width))]
+    lines += [Content(""), *(Content.styled(one, QUIET) for one in _best(runs, width))]
+    for run in runs:
+        lines += [
+            Content.styled(one, "$error") for one in textwrap.wrap(run.problem, max(20, width))
+        ]
+    return lines
 
 
 def _best(runs: Sequence[Compared], width: int) -> list[str]:

@@ -79,12 +79,16 @@ class RunTable(Pane):
         self.cursor = min(self.cursor, len(self._rows) - 1) if place is None else place
         self._note_path(before)
 
-    def next_sort(self) -> str:
-        """Sort by the next column and return its title."""
+    def next_sort(self) -> None:
+        """Sort by the next column."""
         place = next(n for n, one in enumerate(SORTS) if one.key == self.sort)
-        column = SORTS[(place + 1) % len(SORTS)]
-        self.sort, self.is_falling = column.key, column.is_falling
-        return column.title
+        self.sort_by(SORTS[(place + 1) % len(SORTS)].key)
+
+    def sort_by(self, key: object) -> None:
+        """Sort by the column of that key; one that is not known changes nothing."""
+        for column in SORTS:
+            if column.key == key:
+                self.sort, self.is_falling = column.key, column.is_falling
 
     def cursor_moved(self) -> None:
         """Tell that another run is selected."""

@@ -167,8 +167,13 @@ def test_m_and_x_change_what_is_charted(
         assert stage.text("chart") != before
         await stage.press("y")
         assert stage.text("chart") == before
+        await stage.press("m", "X", "X")
+
+    async def the_next_time(stage: Stage) -> None:
+        assert (stage.screen.metric, stage.screen.axis) == (METRICS[1], AXES[2])
 
     play(story, marked, size)
+    play(the_next_time, marked, size)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -284,17 +289,22 @@ def test_one_run_differs_from_nothing(play: Callable[..., None], marked: list[Pa
 
 
 def test_a_run_that_cannot_be_read_keeps_its_line(
-    play: Callable[..., None], marked: list[Path], tmp_path: Path
+    play: Callable[..., None], marked: list[Path]
 ) -> None:
+    (marked[0] / "journal.sqlite").write_bytes(b"no journal" * 1000)
+
     async def story(stage: Stage) -> None:
-        table = stage.text("table")
-        assert "gone" in table
-        assert "0.9717" in table
-        stage.screen.query_one(CompareTable).focus()
-        await stage.press("j", "enter")
+        table = stage.screen.query_one(CompareTable)
+        assert "cannot be read" in table.lines[1].plain
+        assert "journal.sqlite" in "".join(line.plain for line in table.lines[3:])
+        assert "0.9717" in table.lines[2].plain
+        table.focus()
+        await stage.press("g", "enter")
+        assert table.run is not None
+        assert table.run.name == "ladder"
         assert stage.app.current_mode == "compare"
 
-    play(story, [marked[1], tmp_path / "gone"])
+    play(story, marked)
 
 
 def test_z_enlarges_the_focused_pane(play: Callable[..., None], marked: list[Path]) -> None:

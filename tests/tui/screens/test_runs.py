@@ -242,8 +242,13 @@ def test_s_sorts_by_the_next_column_and_the_cursor_stays_with_its_run(
         assert stage.screen.table.sort == "eta"
         await stage.press("s")
         assert stage.names == ["a", "c", "b"]
+        await stage.press("s")
+
+    async def the_next_time(stage: Stage) -> None:
+        assert stage.names == ["a", "b", "c"], "by name, as it was left"
 
     play(story)
+    play(the_next_time)
 
 
 def test_a_new_run_does_not_move_the_cursor_to_another(
