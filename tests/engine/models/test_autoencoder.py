@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 from engine.errors import CheckpointError, DataError
 from engine.models.autoencoder import AutoencoderConfig, AutoencoderKL
@@ -56,6 +57,14 @@ def test_encoding_and_decoding_equal_diffusers(
     assert relative_error(nchw(logvar), reference["vae.encode.logvar"]) < TOLERANCE
     decoded = autoencoder.decode(to_nhwc(reference["vae.latents"]))
     assert relative_error(nchw(decoded), reference["vae.decode"]) < TOLERANCE
+
+
+def test_the_published_autoencoder_has_the_published_number_of_parameters(fixtures: Path) -> None:
+    """That of all of Stable Diffusion 1.x, 2.x and SDXL; only shapes are asked for."""
+    config = json.loads((fixtures / "published" / "sd_vae.json").read_text())
+    autoencoder = AutoencoderKL(AutoencoderConfig.from_dict(config, source="sd_vae.json"))
+    parameters = dict(tree_flatten(autoencoder.parameters())).values()
+    assert sum(value.size for value in parameters) == 83_653_863
 
 
 def test_pictures_are_scaled_on_the_way_in_and_out() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 from engine.errors import CheckpointError, DataError
 from engine.models.folder import find_weights
@@ -86,6 +87,25 @@ def test_keys_with_and_without_the_prefix_are_the_same(
     ids = mx.array([[537, 3, 538]])
     found, wanted = load(folder)(ids), load(fixtures / "sd15" / "text_encoder")(ids)
     assert mx.array_equal(found.last, wanted.last)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("sd15_text_encoder", 123_060_480),
+        ("sd21_text_encoder", 340_387_840),
+        ("sdxl_text_encoder_2", 694_659_840),
+    ],
+)
+def test_published_encoders_have_the_published_number_of_parameters(
+    name: str, count: int, fixtures: Path
+) -> None:
+    """Only shapes are asked for, so no weight is ever made."""
+    config = json.loads((fixtures / "published" / f"{name}.json").read_text())
+    encoder = CLIPTextModel(
+        CLIPTextConfig.from_dict(config, source=name), has_projection=name.endswith("2")
+    )
+    assert sum(value.size for value in dict(tree_flatten(encoder.parameters())).values()) == count
 
 
 def test_what_is_no_parameter_is_left_alone() -> None:
