@@ -521,6 +521,23 @@ def test_brackets_turn_the_tabs_of_the_narrow_layout(recorded: Recorded, go: Go)
     go(check())
 
 
+def test_the_layout_is_as_it_was_left(recorded: Recorded, go: Go) -> None:
+    async def check() -> None:
+        run = recorded("smoke")
+        async with live(run, (80, 24)) as screen:
+            await screen.press("right_square_bracket", "l", "left_square_bracket", "l", "w")
+            await screen.press("left_square_bracket")
+        async with live(run, (80, 24)) as screen:
+            assert screen.pane("timesteps").is_on_screen
+            log = screen.screen.query_one(Log)
+            assert (log.level, log.is_wrapped) == ("ERROR", True)
+            screen.app.preferences.set(layout={"live": {"tab": 3, "level": [], "wrap": "x"}})
+        async with live(run, (80, 24)) as screen:
+            assert screen.pane("log").is_on_screen, "nonsense is left out"
+
+    go(check())
+
+
 def test_in_a_low_terminal_the_hardware_is_folded_into_the_metrics(
     recorded: Recorded, go: Go
 ) -> None:

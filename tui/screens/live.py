@@ -117,6 +117,7 @@ class LiveScreen(LiveControl):
         """Begin with the app's run."""
         super().on_mount()
         self.query_one(FindBox).display = False
+        self._recall_layout()
         self.every(CHART_SECONDS, self._show_charts)
         self.every(MACHINE_SECONDS, self._look_at_machine)
         self.every(SEEN_SECONDS, self._mark_seen)
@@ -351,10 +352,12 @@ class LiveScreen(LiveControl):
         """Change which levels the log shows."""
         self._show_pane("log")
         self.query_one(Log).next_level()
+        self._remember_layout()
 
     def action_wrap(self) -> None:
         """Break the log's long lines, or cut them."""
         self.query_one(Log).toggle_wrap()
+        self._remember_layout()
 
     def action_follow(self) -> None:
         """Freeze the focused pane, or let it go on; the log where neither it nor charts are."""
@@ -436,11 +439,34 @@ class LiveScreen(LiveControl):
             pane = self.query_one(f"#{name}", Pane)
             pane.heading = None if name != tab else _tab_strip(name)
 
+    def _recall_layout(self) -> None:
+        """Lay out as it was left; what does not fit is left out."""
+        kept = self.diffopt.preferences.layout.get(self.NAME)
+        if not isinstance(kept, dict):
+            return
+        if (tab := kept.get("tab")) in TABS:
+            self.query_one(Panes).places.tab = tab
+        log = self.query_one(Log)
+        if kept.get("wrap") is True:
+            log.toggle_wrap()
+        log.level = kept.get("level", log.level)
+
+    def _remember_layout(self) -> None:
+        preferences, log = self.diffopt.preferences, self.query_one(Log)
+        mine = {
+            "tab": self.query_one(Panes).places.tab,
+            "wrap": log.is_wrapped,
+            "level": log.level,
+        }
+        if preferences.layout.get(self.NAME) != mine:
+            preferences.set(layout={**preferences.layout, self.NAME: mine})
+
     def _turn_tab(self, by: int) -> None:
         panes = self.query_one(Panes)
         is_focused = self.focused is not None and self.focused.id == panes.places.tab
         panes.places.tab = TABS[(TABS.index(panes.places.tab) + by) % len(TABS)]
         self._laid_out()
+        self._remember_layout()
         if is_focused:
             self.query_one(f"#{panes.places.tab}").focus()
 

@@ -86,8 +86,19 @@ class Log(Pane):
 
     @property
     def level(self) -> str:
-        """The lowest level shown."""
+        """The lowest level shown; one that is none changes nothing."""
         return LEVELS[self._rank]
+
+    @level.setter
+    def level(self, level: str) -> None:
+        if level in LEVELS and level != self.level:
+            self._rank = LEVELS.index(level)
+            self._build()
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether long lines are broken."""
+        return self._is_wrapped
 
     # Keys
 

@@ -51,9 +51,12 @@ class StageTree(Pane):
         self._root: Node | None = None
         self._tree: list[TreeLine] = []
         self._toggled: set[str] = set()
+        self._name = ""
 
     def show_view(self, view: RunView, state: str, name: str) -> None:
-        """Show a run."""
+        """Show a run; another one's branches are as they are by themselves."""
+        if name != self._name:
+            self._name, self._toggled, self._cursor = name, set(), 0
         self._root = tree(view, state, name)
         self._draw()
 
