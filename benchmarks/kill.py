@@ -119,7 +119,7 @@ def kill_in(
     worker = start_worker(run)
     words = PHASES[phase]
     if not words:
-        time.sleep(rng.uniform(0, seconds["loading"]))
+        time.sleep(rng.uniform(0, 0.8 * seconds["loading"]))
     else:
         # not always the first of its kind: there are two stages
         skipped = rng.randrange(2) if phase in ("training", "evaluating") else 0

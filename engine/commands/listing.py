@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from engine.commands.output import line_for, say, say_json, table
-from engine.errors import UserError
+from engine.errors import RunError, UserError
 from engine.run import JournalReader, RunFolder, RunState, find_run, list_runs, shelf
 from engine.run.events import Evaluated, RunCancelled, RunFailed
 
@@ -45,7 +45,7 @@ def summary_of(result: dict[str, Any]) -> str:
 def facts_of(folder: RunFolder) -> dict[str, Any]:
     """Return what is known of a run: state, last figures and, once it is done, its whole result."""
     with JournalReader(folder.journal_path) as reader, reader.snapshot():
-        latest = reader.latest()
+        latest, notice = reader.latest(), reader.notice
         values = {name: value for name, (_, value) in reader.last_values().items()}
         events = [stored.event for stored in reader.facts()]
     status = folder.status(latest)
@@ -63,6 +63,7 @@ def facts_of(folder: RunFolder) -> dict[str, Any]:
         "state": str(status.state),
         "reason": status.reason
         or (line_for(ends[-1]) if ends and status.state in _ENDED_BADLY else ""),
+        "notice": notice,  # a newer diffopt's journal: what to update
         "pid": status.pid,
         "step": status.step,
         "last": values,
@@ -73,11 +74,27 @@ def facts_of(folder: RunFolder) -> dict[str, Any]:
     }
 
 
+def _facts_or_trouble(folder: RunFolder) -> dict[str, Any]:
+    """Return the facts of a run for a list, which one damaged journal must not keep from others."""
+    try:
+        return facts_of(folder)
+    except RunError as error:
+        facts = dict.fromkeys(("notice", "pid", "step", "score", "lower_bound", "steps", "result"))
+        return facts | {
+            "run": folder.name,
+            "path": str(folder.path),
+            "is_archived": False,
+            "state": "unreadable",
+            "reason": str(error),
+            "last": {},
+        }
+
+
 def runs(options: argparse.Namespace) -> int:
     """List the runs of the runs folder, newest first; archived ones only with --all."""
     folders = list_runs(options.runs_dir)
     shown = [folder for folder in folders if options.all or not shelf.is_archived(folder)]
-    facts = [facts_of(folder) for folder in shown]
+    facts = [_facts_or_trouble(folder) for folder in shown]
     if options.json:
         say_json([{key: value for key, value in one.items() if key != "result"} for one in facts])
         return 0
@@ -91,7 +108,7 @@ def runs(options: argparse.Namespace) -> int:
             one["state"] + (", archived" if one["is_archived"] else ""),
             "-" if one["steps"] is None else str(one["steps"]),
             "-" if one["score"] is None else f"{one['score']:.4f}",
-            one["reason"],
+            one["reason"] or one["notice"] or "",
         )
         for one in facts
     ]
@@ -111,6 +128,8 @@ def show(options: argparse.Namespace) -> int:
         return 0
     say(f"{facts['run']}: {facts['state']}" + (f" ({facts['reason']})" if facts["reason"] else ""))
     say(f"in {facts['path']}")
+    if facts["notice"]:
+        say(facts["notice"])
     if facts["result"]:
         say(summary_of(facts["result"]))
         say(f"report  {folder.report_path}")

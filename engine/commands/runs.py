@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.commands.listing import facts_of, summary_of
@@ -81,57 +83,70 @@ def follow(folder: RunFolder, *, is_json: bool, after: int = 0) -> int:
 
     Return the run's exit code.
     """
-    printer = ProgressPrinter()
+    printer, place = ProgressPrinter(), Place(after)
     if not is_json:
         sys.stderr.write(f"run {folder.name} in {folder.path}\n")
     try:
         while True:
             try:
-                code, after = _followed(folder, printer, after, is_quiet=is_json)
+                code = _followed(folder, printer, place, is_quiet=is_json)
                 break
             except KeyboardInterrupt:
                 printer.clear()
                 if not _wants_to_cancel():
-                    sys.stderr.write(
-                        f"detached; {folder.name} works on. "
-                        f"`diffopt log {folder.name} --follow` watches it.\n"
-                    )
-                    return EXIT_DETACHED
-                send(folder, CommandKind.CANCEL_RUN, client="diffopt run")
+                    return _detached(folder, is_json=is_json)
+                with suppress(RunError):  # it ended while we asked: its last events say how
+                    send(folder, CommandKind.CANCEL_RUN, client="diffopt run")
     finally:
         printer.clear()
     _tell_result(folder, is_json=is_json)
     return code
 
 
-def _followed(
-    folder: RunFolder, printer: ProgressPrinter, after: int, *, is_quiet: bool
-) -> tuple[int, int]:
-    """Show events until one ends the run; return (exit code, id of the last event)."""
+@dataclass
+class Place:
+    """How far a journal was read; kept over a ctrl-c, or all would be told again."""
+
+    after: int = 0
+
+
+def _followed(folder: RunFolder, printer: ProgressPrinter, place: Place, *, is_quiet: bool) -> int:
+    """Show events until one ends the run; return its exit code."""
     with JournalReader(folder.journal_path) as reader:
         while True:
-            poll = reader.poll(after)
+            poll = reader.poll(place.after)
             for stored in poll.events:
-                after, event = stored.id, stored.event
+                place.after, event = stored.id, stored.event
                 if not is_quiet:
                     printer.show(event)
                 if isinstance(event, RunFinished):
-                    return event.exit_code, after
+                    return event.exit_code
                 if isinstance(event, RunFailed):
-                    return _exit_code_of_failure(event), after
+                    return _exit_code_of_failure(event)
                 if isinstance(event, RunCancelled):
-                    return EXIT_CANCELLED, after
+                    return EXIT_CANCELLED
                 if isinstance(event, RunStopped):
-                    return EXIT_FAILED, after
+                    return EXIT_FAILED
             if poll.has_more:
                 continue
             status = folder.status(poll.latest)
             if status.state is RunState.LOST:
-                raise RunError(
-                    f"{folder.name} is lost: {status.reason}. Its log is {folder.log_path}; "
-                    f"`diffopt resume {folder.name}` takes it up again."
+                printer.clear()
+                sys.stderr.write(
+                    f"diffopt: {folder.name} is lost: {status.reason}. Its log is "
+                    f"{folder.log_path}; `diffopt resume {folder.name}` takes it up again.\n"
                 )
+                return EXIT_FAILED
             time.sleep(_POLL_SECONDS)
+
+
+def _detached(folder: RunFolder, *, is_json: bool) -> int:
+    sys.stderr.write(
+        f"detached; {folder.name} works on. `diffopt log {folder.name} --follow` watches it.\n"
+    )
+    if is_json:
+        say_json({"run": folder.name, "path": str(folder.path), "state": str(folder.state())})
+    return EXIT_DETACHED
 
 
 def _exit_code_of_failure(event: RunFailed) -> int:
@@ -189,12 +204,12 @@ def log(options: argparse.Namespace) -> int:
                     say(f"{time.strftime('%H:%M:%S', time.localtime(stored.time))} {line}")
             if poll.has_more:
                 continue
-            state = folder.status(poll.latest).state
-            if (
-                not options.follow
-                or state.is_over
-                or (state is RunState.PAUSED and not folder.status().pid)
-            ):
+            if not options.follow:
+                return 0
+            status = folder.status(poll.latest)
+            if status.state.is_over or (status.state is RunState.PAUSED and not status.pid):
+                if status.reason:  # the journal cannot say that nobody works on it
+                    sys.stderr.write(f"{folder.name} is {status.state}: {status.reason}\n")
                 return 0
             time.sleep(_POLL_SECONDS)
 

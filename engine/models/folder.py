@@ -84,6 +84,11 @@ def find_model(path: Path) -> ModelFolder:
             f"{path}: there is no such folder. Give the folder of a diffusers model, or the id of "
             "one on the hub, OWNER/NAME."
         )
+    if path.is_file() and path.suffix in _PICKLE_SUFFIXES:
+        raise CheckpointError(
+            f"{path} is a pickle, which can run any code when it is opened. Give the folder of a "
+            "diffusers model whose weights are safetensors."
+        )
     if not path.is_dir():
         raise CheckpointError(
             f"{path} is a file, but a diffusers folder is wanted: give the folder it lies in."

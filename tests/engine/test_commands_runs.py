@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 
 from engine.cli import main
+from engine.commands import runs as commands_runs
+from engine.commands.runs import follow
 from engine.run import Command, CommandKind, CommandQueue, JournalWriter, RunFolder, RunState
-from engine.run.events import RunFailed, RunFinished, RunStarted, RunStopped
+from engine.run.events import RunCancelled, RunFailed, RunFinished, RunStarted, RunStopped
 
 HOUSE = Path(__file__).resolve().parents[2]
 CONFIG = """\
@@ -238,3 +241,73 @@ def test_a_command_waits_for_a_worker_that_is_about_to_come(
         queue.send(Command.new(CommandKind.CANCEL_RUN, client="a test"))
     assert diffopt("resume", "soon")[1]["outcome"] == "started"
     wait_for(lambda: run.state() is RunState.CANCELLED)
+
+
+def test_one_damaged_journal_does_not_hide_the_other_runs(
+    idle: RunFolder, root: Path, diffopt: Diffopt
+) -> None:
+    broken = RunFolder.create(root, "seed: 0\n", name="broken", mounts=[])
+    broken.journal_path.write_bytes(b"no database" * 1000)
+    code, listed = diffopt("runs")
+    assert code == 0
+    states = {one["run"]: one["state"] for one in listed}
+    assert states == {"idle": "queued", "broken": "unreadable"}
+    assert diffopt("show", "broken")[0] == 2
+    broken.journal_path.unlink()
+
+
+def test_a_newer_journal_is_shown_with_a_line_that_says_what_to_update(
+    idle: RunFolder, root: Path, diffopt: Diffopt, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(idle, STARTED, FINISHED)
+    connection = sqlite3.connect(idle.journal_path)
+    connection.execute("pragma user_version=99")
+    connection.close()
+    code, shown = diffopt("show", "idle")
+    assert (code, shown["state"]) == (0, "done")
+    assert "Update diffopt" in shown["notice"]
+    assert main(["runs", "--runs-dir", str(root)]) == 0
+    assert "Update diffopt" in capsys.readouterr().out
+    assert main(["log", "idle", "--runs-dir", str(root)]) == 0
+    assert "Update diffopt" in capsys.readouterr().err
+    assert diffopt("pause", "idle")[0] == 2
+
+
+def test_a_worker_that_dies_under_its_follower_is_a_failure_not_a_mistake(
+    idle: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(idle, STARTED)
+    assert follow(idle, is_json=False) == 1
+    assert "`diffopt resume idle`" in capsys.readouterr().err
+
+
+def test_ctrl_c_detaches_or_cancels_and_tells_nothing_twice(
+    idle: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ask is answered with cancel first; the run then ends, as a worker's would."""
+    say(idle, STARTED)
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 1:
+            raise KeyboardInterrupt
+        say(idle, RunCancelled(step=0, cancelled_by="someone"))
+
+    monkeypatch.setattr(commands_runs, "_wants_to_cancel", lambda: True)
+    monkeypatch.setattr(commands_runs.time, "sleep", nap)
+    with idle.own(), JournalWriter(idle.journal_path) as journal:
+        journal.begin_engine()
+        journal.emit(STARTED)
+        assert follow(idle, is_json=False) == 130
+        (asked,) = journal.pending()
+    assert asked.kind == CommandKind.CANCEL_RUN
+    assert capsys.readouterr().err.count("queued\n") == 1
+
+    monkeypatch.setattr(commands_runs, "_wants_to_cancel", lambda: False)
+    naps.clear()
+    other = RunFolder.create(idle.path.parent, "seed: 0\n", name="other", mounts=[])
+    assert follow(other, is_json=True) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["state"] == "queued"
+    assert "detached" in told.err
