@@ -50,6 +50,7 @@ wanted=${wanted#,}
 echo "Installing diffopt${wanted:+ with }$wanted into $venv; the first time this downloads the packages ..."
 : >"$venv/.unfinished"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${wanted:+[$wanted]}"
+"$venv/bin/python" -m compileall -q engine tui themes # pip compiles packages, not what is editable
 echo "$identity" >"$venv/.identity"
 rm -f "$venv/.unfinished"
 : >"$stamp"
