@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from engine.config import config_to_yaml, load_config, parse_config
 from engine.run import JournalReader, RunFolder, steering
@@ -265,7 +266,7 @@ def test_the_yaml_is_typed_into_and_the_form_follows(
 
 
 def test_while_the_yaml_does_not_parse_the_form_waits_and_no_text_is_eaten(
-    play: Callable[..., Any], size: tuple[int, int]
+    play: Callable[..., Any],
 ) -> None:
     async def story(scene: Scene) -> None:
         await scene.press("f2", "ctrl+end", "end")
@@ -287,7 +288,7 @@ def test_while_the_yaml_does_not_parse_the_form_waits_and_no_text_is_eaten(
         assert scene.text == TEXT
         assert not scene.screen.query_one("#banner").display
 
-    play(story, size)
+    play(story, (80, 24))
 
 
 def test_undo_and_redo_are_one_stack_behind_form_and_yaml(play: Callable[..., Any]) -> None:
@@ -411,12 +412,10 @@ def test_a_recipe_is_saved_under_a_name_that_is_asked_for(
 ) -> None:
     async def story(scene: Scene) -> None:
         await scene.press("ctrl+s")
-        await scene.press("ctrl+u")
-        await scene.type(str(tmp_path / "new.txt"))
+        scene.app.screen.query_one(Input).value = str(tmp_path / "new.txt")
         await scene.press("enter")
         assert "end in .yaml" in str(scene.app.screen.query_one("#prompt-hint").render())
-        await scene.press("ctrl+u")
-        await scene.type(str(tmp_path / "new.yaml"))
+        scene.app.screen.query_one(Input).value = str(tmp_path / "new.yaml")
         await scene.press("enter")
         await scene.pilot.pause()
         assert parse_config((tmp_path / "new.yaml").read_text(), "new") == load_config("smoke")
@@ -427,15 +426,15 @@ def test_a_recipe_is_saved_under_a_name_that_is_asked_for(
 
 def test_a_name_that_is_taken_is_asked_about(play: Callable[..., Any], file: Path) -> None:
     async def story(scene: Scene) -> None:
-        await scene.press("ctrl+s", "ctrl+u")
-        await scene.type(str(file))
+        await scene.press("ctrl+s")
+        scene.app.screen.query_one(Input).value = str(file)
         await scene.press("enter")
         await scene.pilot.pause()
         assert isinstance(scene.app.screen, Dialog)
         await scene.press("enter")  # the safe button
         assert file.read_text() == TEXT
-        await scene.press("ctrl+s", "ctrl+u")
-        await scene.type(str(file))
+        await scene.press("ctrl+s")
+        scene.app.screen.query_one(Input).value = str(file)
         await scene.press("enter")
         await scene.pilot.pause()
         await scene.press("y")
@@ -446,7 +445,7 @@ def test_a_name_that_is_taken_is_asked_about(play: Callable[..., Any], file: Pat
 
 
 def test_a_file_that_changed_on_disk_is_told_and_either_side_can_win(
-    play: Callable[..., Any], file: Path, size: tuple[int, int]
+    play: Callable[..., Any], file: Path
 ) -> None:
     async def story(scene: Scene) -> None:
         await scene.fill("training.seed", "3")
@@ -469,7 +468,7 @@ def test_a_file_that_changed_on_disk_is_told_and_either_side_can_win(
         await scene.press("ctrl+z")
         assert "seed: 3" in scene.text
 
-    play(story, size)
+    play(story, (80, 24))
 
 
 def test_unsaved_changes_survive_a_hangup_and_are_offered(
@@ -548,9 +547,7 @@ def test_the_command_line_is_copied(play: Callable[..., Any], file: Path) -> Non
     play(story)
 
 
-def test_a_preset_is_one_step_and_tells_its_cost(
-    play: Callable[..., Any], size: tuple[int, int]
-) -> None:
+def test_a_preset_is_one_step_and_tells_its_cost(play: Callable[..., Any]) -> None:
     async def story(scene: Scene) -> None:
         await scene.press("ctrl+t")
         for _ in range(50):
@@ -567,11 +564,11 @@ def test_a_preset_is_one_step_and_tells_its_cost(
         await scene.press("ctrl+z")
         assert scene.text == TEXT
 
-    play(story, size)
+    play(story, (80, 24))
 
 
 def test_starting_is_asked_and_makes_a_run_of_these_settings(
-    play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+    play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[RunFolder] = []
 
@@ -599,7 +596,7 @@ def test_starting_is_asked_and_makes_a_run_of_these_settings(
         assert started[0].name.endswith("-fox")
         assert scene.app.current_mode == "live"
 
-    play(story, size)
+    play(story, (80, 24))
 
 
 def test_a_model_that_is_not_there_is_not_started(play: Callable[..., Any]) -> None:
@@ -676,10 +673,7 @@ def test_a_run_s_own_settings_are_locked_and_cloned(
 
 
 def test_settings_of_the_process_change_while_a_run_works(
-    play: Callable[..., Any],
-    options: Options,
-    monkeypatch: pytest.MonkeyPatch,
-    size: tuple[int, int],
+    play: Callable[..., Any], options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = config_to_yaml(load_config("smoke"))
     run = RunFolder.create(options.runs_dir, text, name="digits", mounts=[])
@@ -707,7 +701,7 @@ def test_settings_of_the_process_change_while_a_run_works(
             asked = [record.command.kind for record in reader.commands()]
         assert asked == ["take-settings"]
 
-    play(story, size, source=run)
+    play(story, (80, 24), source=run)
 
 
 def test_a_damaged_source_is_told_and_something_is_open_all_the_same(
