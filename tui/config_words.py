@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from tui import format
-from tui.draft import MISSING, Difference, Draft, shown
+from tui.draft import MISSING, Draft, shown
 from tui.schema import Section, Setting
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def section_lines(section: Section, width: int) -> list[Content]:
     return lines
 
 
-def diff_lines(changes: list[Difference], width: int) -> list[Content]:
+def diff_lines(draft: Draft, width: int) -> list[Content]:
     """Return the settings that differ from their defaults, old and new."""
+    changes = draft.changed()
     if not changes:
         return [Content.styled("Nothing differs from the defaults.", _MUTED)]
     name = max(len(one.key) for one in changes) + 1
@@ -63,7 +64,7 @@ def diff_lines(changes: list[Difference], width: int) -> list[Content]:
         old = "" if one.old is MISSING else f"  was {shown(one.old) or 'empty'}"
         if one.old is MISSING and one.key not in ("model_path",):
             old = "  no setting of that name"
-        new = shown(one.new) if one.new is not None else "null"
+        new = draft.words(one.key) if one.new is not None else "null"
         room = max(8, width - name)
         lines.append(
             Content.assemble((one.key.ljust(name), ""), (_cut(new, room), "bold $accent"),

@@ -651,7 +651,8 @@ def test_a_run_s_own_settings_are_locked_and_cloned(
     run = RunFolder.create(options.runs_dir, text, name="digits", mounts=[])
 
     async def story(scene: Scene) -> None:
-        assert "digits is queued: its settings are fixed, but for" in scene.words("banner")
+        assert "digits is queued: only `run` may change; d makes" in scene.words("banner")
+        assert scene.screen.query_one("#banner").region.height == 1
         await scene.go_to("training.batch_size")
         await scene.press("enter")
         assert not scene.form.is_typing

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
@@ -92,9 +93,11 @@ class ConfigScreen(ConfigDoing):
                 yield Pane("Diff", id="diff")
 
     def on_mount(self) -> None:
-        """Open what was asked for."""
-        super().on_mount()
+        """Open what was asked for, once the frame stands."""
         self.every(LOOK_SECONDS, self._look_around)
+        self.call_later(self._begin)
+
+    def _begin(self) -> None:
         self._show_tab("form")
         source = self.diffopt.config_source or self.diffopt.current_run or "demo"
         self.load_source(source, is_clone=self.diffopt.is_clone)
@@ -140,9 +143,9 @@ class ConfigScreen(ConfigDoing):
         is_over = state in (RunState.DONE, RunState.CANCELLED)
         settings = settings_by_key().values()
         self._locked = {one.key: is_over or not one.is_live for one in settings}
-        live = " ".join(one.name for one in settings if not self._locked[one.key])
-        may = f"fixed, but for {live}" if live else "history"
-        self.lock = f"{run.name} is {state}: its settings are {may}. d makes a new run of them"
+        live = sorted({one.section for one in settings if not self._locked[one.key]})
+        may = f"only `{', '.join(live)}` may change" if live else "its settings are history"
+        self.lock = f"{run.name} is {state}: {may}; d makes a new run of them"
         self.has_live = bool(live)
 
     # Parts
@@ -210,7 +213,7 @@ class ConfigScreen(ConfigDoing):
                                              else draft.diff_to_file()))  # fmt: skip
             else:
                 pane.set_title(f"Diff from defaults ({len(draft.changed())})", "D file")
-                pane.set_lines(diff_lines(draft.changed(), width))
+                pane.set_lines(diff_lines(draft, width))
         if self.is_narrow:
             self._tell_tabs()
 
@@ -401,9 +404,8 @@ class ConfigScreen(ConfigDoing):
 
     # Layout
 
-    def on_resize(self, event: object) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         """Lay out for the new size."""
-        super().on_resize(event)  # pyright: ignore[reportArgumentType]
         self.call_after_refresh(self._laid_out)
 
     def _laid_out(self) -> None:

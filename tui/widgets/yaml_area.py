@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
@@ -92,8 +93,12 @@ class YamlArea(TextArea):
         """Return a line with its colours."""
         line = super().get_line(line_index)
         for start, end, what in parts(line.plain):
-            line.stylize(self.get_component_rich_style(f"yaml--{what}", partial=True), start, end)
+            line.stylize(self._style_of(what), start, end)
         return line
+
+    def _style_of(self, what: str) -> Style:
+        whole = self.get_component_rich_style(f"yaml--{what}")  # the cursor's line has its own back
+        return Style(color=whole.color, bold=whole.bold, italic=whole.italic)
 
     @property
     def gutter_width(self) -> int:
@@ -112,7 +117,7 @@ class YamlArea(TextArea):
             return strip
         at = self.gutter_width - 2
         kind = "wrong" if mark == "✗" else "changed"
-        style = self.get_component_rich_style(f"yaml--{kind}", partial=True)
+        style = self._style_of(kind)
         left, right = strip.crop(0, at), strip.crop(at + 1, strip.cell_length)
         base = next(iter(strip.crop(at, at + 1)), Segment(" ")).style
         return Strip.join([left, Strip([Segment(mark, (base or style) + style)], 1), right])
