@@ -113,7 +113,7 @@ class Worker:
                 )
             )
         if state in ("done", "cancelled"):
-            _forget_intermediate(Memory(self.run.checkpoints_path))
+            self.run.clear_intermediate()
         self.control.refuse_the_rest(f"the run is {state}; its worker has ended")
         if state != "stopped":
             self._tell_user(state, summary, code, result.get("metrics", {}))
@@ -290,13 +290,6 @@ def _release_memory() -> None:
 
     gc.collect()
     hardware.clear_cache()
-
-
-def _forget_intermediate(memory: Memory) -> None:
-    """Remove what only unfinished work needs, which is most of it; the accepted students stay."""
-    for name in memory.names():
-        if name.startswith("trajectories-") or name.endswith(("-training", "-fallback")):
-            memory.forget(name)
 
 
 def _last_checkpoint(run: RunFolder) -> str | None:

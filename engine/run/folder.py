@@ -44,6 +44,8 @@ from engine.run.state import RunFacts, RunState, derive_state
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _UNFINISHED = ".new-"
+# Records of engine.memory by name: teachers' paths, with their rows beside them, and training
+_INTERMEDIATE = ("trajectories-*", "*-training.safetensors", "*-fallback.safetensors")
 _PULSE_MISSED_SECONDS = 3.0  # of a heartbeat a second: time to ask the system what is the matter
 
 
@@ -221,6 +223,12 @@ class RunFolder:
     def release_ballast(self) -> bool:
         """Give the reserve up; returns False where it was given up before."""
         return release_ballast(self.ballast_path)
+
+    def clear_intermediate(self) -> None:
+        """Remove what only unfinished work needs, which is most of it; accepted students stay."""
+        for pattern in _INTERMEDIATE:
+            for path in self.checkpoints_path.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def state(self) -> RunState:
         """Return the run's state; see `status`."""

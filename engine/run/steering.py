@@ -13,8 +13,9 @@ import engine
 from engine.errors import RunError
 from engine.run.commands import Command, CommandKind, CommandQueue
 from engine.run.disk import write_atomically
-from engine.run.events import CommandAcknowledged
+from engine.run.events import CommandAcknowledged, RunCancelled
 from engine.run.folder import RunFolder, RunStatus
+from engine.run.journal import JournalWriter
 from engine.run.reader import JournalReader
 from engine.run.runs import start_worker
 from engine.run.state import RunState
@@ -98,12 +99,17 @@ def why_not(status: RunStatus, kind: str, *, name: str) -> str | None:
 def send(run: RunFolder, kind: CommandKind, *, client: str, stage: int | None = None) -> Command:
     """Ask something of the run's worker and return the command, to be waited for.
 
-    `stage`: refuse it where another stage is at work by then. Raises RunError with the reason where
-    nobody is there to obey, or where the journal is a newer program's.
+    `stage`: refuse it where another stage is at work by then. A stopped or lost run is cancelled
+    without a worker. Raises RunError with the reason where nobody is there to obey, or where the
+    journal is a newer program's.
     """
-    if (reason := why_not(run.status(), kind, name=run.name)) is not None:
+    command, status = Command.new(kind, client=client, stage=stage), run.status()
+    is_left = status.pid is None and status.state in (RunState.PAUSED, RunState.LOST)
+    if kind is CommandKind.CANCEL_RUN and is_left:
+        _cancel(run, command)
+        return command
+    if (reason := why_not(status, kind, name=run.name)) is not None:
         raise RunError(reason)
-    command = Command.new(kind, client=client, stage=stage)
     with CommandQueue(run.journal_path) as queue:
         queue.send(command)
         # the worker may have ended between the look and the sending
@@ -133,6 +139,21 @@ def change_settings(run: RunFolder, text: str, *, client: str) -> Command | None
     if why_not(status, CommandKind.TAKE_SETTINGS, name=run.name) is not None:
         return None
     return send(run, CommandKind.TAKE_SETTINGS, client=client)
+
+
+def _cancel(run: RunFolder, command: Command) -> None:
+    """Cancel a run that nobody works on, in its worker's place.
+
+    Raises RunError if one has just come.
+    """
+    with CommandQueue(run.journal_path) as queue:
+        queue.withdraw()
+        queue.send(command)
+    with run.own(), JournalWriter(run.journal_path) as journal:
+        end = RunCancelled(step=journal.last_step or 0, cancelled_by=command.issued_by)
+        journal.begin_engine()  # whoever left without a word has now been spoken for
+        journal.acknowledge(command, "done", end)
+        run.clear_intermediate()
 
 
 def answer_to(run: RunFolder, command: Command) -> Answer | None:

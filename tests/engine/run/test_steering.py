@@ -104,6 +104,26 @@ def test_what_has_no_worker_is_taken_up_but_obeys_nothing(
     assert started == [run]
 
 
+@pytest.mark.parametrize("event", [STOPPED, RUNNING])
+def test_a_run_without_a_worker_is_cancelled_by_the_one_who_asks(
+    run: RunFolder, writer: JournalWriter, event: Event
+) -> None:
+    writer.emit(event)
+    for name in (
+        "trajectories-1.safetensors",
+        "trajectories-1.x0.npy",
+        "stage-1-try-1.safetensors",
+    ):
+        (run.checkpoints_path / name).write_bytes(b"x")
+    answer = answer_to(run, send(run, CommandKind.CANCEL_RUN, client="a test"))
+    assert answer is not None
+    assert answer.is_done
+    status = run.status()
+    assert (status.state, status.pid) == (RunState.CANCELLED, None)
+    kept = [path.name for path in run.checkpoints_path.iterdir()]
+    assert kept == ["stage-1-try-1.safetensors"]
+
+
 @pytest.mark.parametrize("event", [FINISHED, CANCELLED])
 def test_what_is_over_for_good_is_neither_steered_nor_taken_up(
     run: RunFolder, writer: JournalWriter, started: list[RunFolder], event: Event
