@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 def check_inputs(config: DiffusionOptimizationConfig) -> None:
     """Load what the run will load, so that a mistake is told before anything is made.
 
-    Makes model_path absolute.
+    Makes paths absolute: whoever takes the run up may do so from another folder.
     """
     from engine.models.folder import resolve_model_path
     from engine.models.loading import load_model
@@ -67,6 +67,10 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
 
     if not config.model_path.startswith("bundled:"):
         config.model_path = str(resolve_model_path(config.model_path, may_fetch=True).absolute())
+    for name in ("images", "prompts"):
+        source = getattr(config.data, name)
+        if source is not None and not source.startswith("bundled:"):
+            setattr(config.data, name, str(Path(source).expanduser().absolute()))
     original = load_model(
         config.model_path,
         steps=config.original.steps,

@@ -17,6 +17,7 @@ import pytest
 from engine.cli import main
 from engine.commands import runs as commands_runs
 from engine.commands.runs import follow
+from engine.config import load_config
 from engine.run import Command, CommandKind, CommandQueue, JournalWriter, RunFolder, RunState
 from engine.run.events import RunCancelled, RunFailed, RunFinished, RunStarted, RunStopped
 
@@ -119,6 +120,17 @@ def test_a_mistake_leaves_no_run_behind(
     assert code == 2
     assert not root.exists()
     assert named in capsys.readouterr().err
+
+
+def test_paths_of_a_run_do_not_depend_on_where_it_is_taken_up(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_config(str(config), ["data.images=pictures"])
+    commands_runs.check_inputs(settings)
+    assert settings.data.images == str(tmp_path / "pictures")
+    assert Path(settings.model_path).is_absolute()
+    assert settings.data.prompts.startswith("bundled:")
 
 
 def test_a_run_in_the_background_is_listed_steered_and_taken_up_again(
