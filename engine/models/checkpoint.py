@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import mlx.nn as nn
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from engine.errors import CheckpointError
 from engine.files import replacing, write_json
 from engine.models.folder import CONFIG_NAME, WEIGHTS_NAME, find_model, resolve_model_path
 from engine.models.unet import UNet2DConfig, UNet2DModel
 from engine.models.unet_condition import UNet2DConditionConfig, UNet2DConditionModel
-from engine.models.weights import hash_files, load_weights, network_tensors
+from engine.models.weights import hash_files, load_weights, network_tensors, write_tensors
 
 __all__ = [
     "Checkpoint",
@@ -77,11 +75,8 @@ def save_network(network: nn.Module, folder: str | Path, config: dict[str, Any])
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CONFIG_NAME, config)
         with replacing(folder / WEIGHTS_NAME) as temporary:
-            # diffusers refuses a file whose metadata does not name the format
-            save_file(network_tensors(network), temporary, metadata={"format": "pt"})
-            # safetensors writes for the owner's eyes only; a model is as public as its config
-            temporary.chmod((folder / CONFIG_NAME).stat().st_mode)
-    except (OSError, SafetensorError) as error:
+            write_tensors(network, temporary)
+    except OSError as error:
         raise CheckpointError(
             f"{folder} cannot be written: {error}. Check that it is yours and that there is room."
         ) from error

@@ -6,10 +6,12 @@ other. Used by checkpoint.py for the network and by pipeline.py for what stands 
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -19,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import CheckpointError
 
-__all__ = ["hash_files", "load_weights", "network_tensors"]
+__all__ = ["hash_files", "load_weights", "network_tensors", "write_tensors"]
 
 Rename = Callable[[str], str | None]
 
@@ -89,12 +91,33 @@ def load_weights(
 
 def network_tensors(network: nn.Module) -> dict[str, np.ndarray]:
     """Return the parameters as diffusers names and lays them out: float32, contiguous, sorted."""
-    tensors = {}
-    for key, value in sorted(_parameters(network).items()):
-        array = np.array(value.astype(mx.float32))
-        _, to_disk = _AXES.get(array.ndim, (None, None))
-        tensors[key] = np.ascontiguousarray(array if to_disk is None else array.transpose(to_disk))
-    return tensors
+    return {key: _as_on_disk(value) for key, value in sorted(_parameters(network).items())}
+
+
+def write_tensors(network: nn.Module, path: Path) -> None:
+    """Write the parameters into a safetensors file, the bytes that the library would write.
+
+    The library wants all of them at once, in memory and then again as bytes; here one tensor is
+    held beside the network, whatever its size.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    parameters = sorted(_parameters(network).items())
+    # diffusers refuses a file whose metadata does not name the format
+    header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for key, value in parameters:
+        end = offset + 4 * value.size
+        shape = _shape_on_disk(value.shape)
+        header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, value in parameters:
+            file.write(_as_on_disk(value).astype("<f4", copy=False).data)
 
 
 def hash_files(paths: tuple[Path, ...]) -> str:
@@ -109,6 +132,17 @@ def hash_files(paths: tuple[Path, ...]) -> str:
 
 def _parameters(network: nn.Module) -> dict[str, mx.array]:
     return dict(tree_flatten(network.parameters()))
+
+
+def _as_on_disk(value: mx.array) -> np.ndarray:
+    array = np.array(value.astype(mx.float32))
+    _, to_disk = _AXES.get(array.ndim, (None, None))
+    return np.ascontiguousarray(array if to_disk is None else array.transpose(to_disk))
+
+
+def _shape_on_disk(shape: tuple[int, ...]) -> list[int]:
+    _, to_disk = _AXES.get(len(shape), (None, None))
+    return list(shape if to_disk is None else (shape[axis] for axis in to_disk))
 
 
 def _list_tensors(paths: tuple[Path, ...], rename: Rename) -> dict[str, _TensorOnDisk]:
@@ -158,8 +192,7 @@ def _check_keys(
     misfits = []
     for name in sorted(wanted.keys() & found.keys()):
         shape = wanted[name].shape
-        _, to_disk = _AXES.get(len(shape), (None, None))
-        fitting = {shape if to_disk is None else tuple(shape[axis] for axis in to_disk)}
+        fitting = {tuple(_shape_on_disk(shape))}
         if len(shape) == 2:  # early releases kept attention's linear layers as 1x1 convolutions
             fitting.add((*shape, 1, 1))
         if found[name].shape not in fitting:

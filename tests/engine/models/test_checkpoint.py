@@ -174,6 +174,17 @@ def test_saved_weights_say_their_format_and_can_be_read_by_others(
     assert {path.name for path in tmp_path.iterdir()} == {CONFIG_NAME, WEIGHTS_NAME}
 
 
+@pytest.mark.parametrize("name", [PIPELINE, FLAT, "sd15", "sdxl"])
+def test_saved_files_are_byte_by_byte_those_of_the_library(
+    name: str, checkpoint_of: Callable, tmp_path: Path
+) -> None:
+    """Which would hold everything twice more while it writes."""
+    network = checkpoint_of(name).network
+    save_network(network, tmp_path, {})
+    save_file(network_tensors(network), tmp_path / "theirs", metadata={"format": "pt"})
+    assert (tmp_path / WEIGHTS_NAME).read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
 def test_saved_tensors_are_contiguous_float32(checkpoint_of: Callable) -> None:
     for array in network_tensors(checkpoint_of(PIPELINE).network).values():
         assert array.dtype == np.float32
