@@ -130,7 +130,8 @@ def _bar_line(
 ) -> Content:
     bar = words.bar(share, room) if share is not None else " " * room
     full = bar.rstrip(words.EMPTY)
-    colour = "$warning" if share is not None and share > 0.9 else "$primary"
+    is_scarce = label in ("MEM", "VRAM") and share is not None and share > 0.9
+    colour = "$warning" if is_scarce else "$primary"
     return Content.assemble(
         (f"{label:{_LABEL}}", "$text-muted"),
         (full, colour),

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 _EMPTY = (
     "No samples yet.",
     "",
-    "They come with training, every training.sample_every steps,",
-    "and with the finished student.",
+    "They come while a stage trains (every",
+    "training.sample_every steps), and with",
+    "the finished student.",
 )
 _KEYS = ("view.images", "view.open_file", "view.blink")
 _COLOURS = {"standard": 16, "256": 256, "truecolor": 1 << 24}
