@@ -10,6 +10,7 @@ import difflib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -387,6 +388,10 @@ def shown(value: Any) -> str:
         return value
     if isinstance(value, list):
         return ", ".join(one if isinstance(one, str) else spell(one) for one in value)
+    if isinstance(value, float) and 0 < abs(value) < 1e-3:
+        digits = Decimal(repr(value)).normalize()
+        exponent = digits.adjusted()
+        return f"{digits.scaleb(-exponent):f}e{exponent}"  # 1e-4, as everybody writes it
     return spell(value)
 
 

@@ -134,7 +134,7 @@ def test_typing_into_a_box_changes_that_scalar_and_nothing_else(
         assert scene.yaml.text == scene.text
         assert "●" in scene.row("training.learning_rate")
         assert "[ 3.0e-4 " in scene.row("training.learning_rate")  # as it is written
-        assert "default 0.0" in scene.row("training.learning_rate")
+        assert "default 1e-4" in scene.row("training.learning_rate")
         assert "# high" in scene.yaml.text
         assert "● modified" in scene.screen.query_one(Header).subject.plain
 
@@ -367,7 +367,7 @@ def test_the_difference_is_shown_from_defaults_and_from_the_file(
         assert "+  seed: 3" in scene.pane(name)
         await scene.press("D")
         assert "training.learning_rate" in scene.pane(name)
-        assert "was 0.0001" in scene.pane(name)
+        assert "was 1e-4" in scene.pane(name)
 
     play(story, size)
 

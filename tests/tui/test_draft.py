@@ -193,6 +193,18 @@ def test_every_default_can_be_shown_and_typed_again(setting: Any) -> None:
     assert type(value) is type(setting.default)
 
 
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_is_shown_so_that_it_can_be_typed(value: float) -> None:
+    read, _ = read_typed(settings_by_key()["training.learning_rate"], shown(value))
+    assert read == value
+
+
+def test_small_floats_are_shown_as_everybody_writes_them() -> None:
+    assert [shown(one) for one in (1e-4, 3e-4, 1.25e-7, 1e-3, 0.99)] == [
+        "1e-4", "3e-4", "1.25e-7", "0.001", "0.99"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("key", "typed", "value"),
     [
