@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from engine.export.variant import variant_of
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel
 
@@ -72,7 +73,10 @@ def _snippet(
         has_pipeline = bool(original.checkpoint.model_index)
         form = what if has_pipeline or what == "lora" else "unet"
         base = facts.get("base_model", "FOLDER")
-        return _PROMPT_SNIPPETS[form].format(base=base)
+        unet = original.checkpoint.path / "unet"
+        variant = variant_of(unet) if unet.is_dir() else None
+        more = f', variant="{variant}"' if variant else ""
+        return _PROMPT_SNIPPETS[form].format(base=base, variant=more)
     snippet = _LOOP_SNIPPET
     if has_own_schedule and student.class_count is None and what == "diffusers":
         snippet = _PIPELINE_SNIPPET
@@ -132,7 +136,7 @@ from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, UNet2DCond
 folder = "."  # this folder
 unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
 scheduler = DPMSolverMultistepScheduler.from_pretrained(folder, subfolder="scheduler")
-pipeline = DiffusionPipeline.from_pretrained("{base}", unet=unet, scheduler=scheduler)
+pipeline = DiffusionPipeline.from_pretrained("{base}"{variant}, unet=unet, scheduler=scheduler)
 """
     + _CALL,
     "lora": """\
@@ -140,7 +144,7 @@ from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 
 folder = "."  # this folder
 scheduler = DPMSolverMultistepScheduler.from_pretrained(folder, subfolder="scheduler")
-pipeline = DiffusionPipeline.from_pretrained("{base}", scheduler=scheduler)
+pipeline = DiffusionPipeline.from_pretrained("{base}"{variant}, scheduler=scheduler)
 pipeline.load_lora_weights(folder)
 """
     + _CALL,

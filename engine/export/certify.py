@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from engine.errors import DiffoptError
+from engine.export.variant import variant_of
 from engine.files import write_json
 from engine.models.loading import LoadedModel, load_model
 
@@ -120,6 +121,9 @@ def _sampled_there(
         # the whole stock pipeline, called as the model card says
         source = {"diffusers": folder}.get(what, base or folder)
         replaced: dict[str, Any] = {} if what == "diffusers" else {"scheduler": scheduler}
+        replaced["torch_dtype"] = torch.float32
+        if (Path(source) / "unet").is_dir():
+            replaced["variant"] = variant_of(Path(source) / "unet")
         if what == "unet":
             network = diffusers.UNet2DConditionModel
             replaced["unet"] = network.from_pretrained(str(folder), subfolder="unet")

@@ -24,6 +24,7 @@ from engine.export.schedulers import (
     takes_timesteps,
     with_time_table,
 )
+from engine.export.variant import ordinary_name, variant_of
 from engine.files import replacing_folder, write_json, write_text
 from engine.models.checkpoint import save_network
 from engine.models.diffusion import DiffusionModel
@@ -116,7 +117,8 @@ def plain_network(student: DiffusionModel) -> nn.Module:
 def copy_companions(original: LoadedModel, folder: Path) -> list[str]:
     """Copy what stands beside the network in the original's folder, and return the names.
 
-    Large files are hard links where the disk allows it: the same bytes, no second time.
+    Large files are hard links where the disk allows it: the same bytes, no second time. Where
+    there is a half-precision variant alone, it gets the ordinary name.
     """
     names = [
         name
@@ -127,9 +129,11 @@ def copy_companions(original: LoadedModel, folder: Path) -> list[str]:
         and (original.checkpoint.path / name).is_dir()
     ]
     for name in names:
-        shutil.copytree(
-            original.checkpoint.path / name, folder / name, copy_function=_linked_or_copied
-        )
+        source, target = original.checkpoint.path / name, folder / name
+        shutil.copytree(source, target, copy_function=_linked_or_copied)
+        if variant := variant_of(target):
+            for path in target.iterdir():
+                path.rename(target / ordinary_name(path.name, variant))
     return names
 
 

@@ -224,3 +224,17 @@ def test_a_network_alone_becomes_a_network_alone(tmp_path: Path) -> None:
     folder = export_student(adapted_student(original), original, tmp_path / "export", FACTS)
     assert "UNet2DConditionModel.from_pretrained" in (folder / "README.md").read_text()
     assert load_model(folder).is_distilled
+
+
+def test_a_half_precision_variant_alone_gets_the_ordinary_name(tmp_path: Path) -> None:
+    original = load("sdxl", solver="ddim")
+    folder = export_student(adapted_student(original), original, tmp_path / "export", FACTS)
+    source = FIXTURES / "sdxl" / "text_encoder_2"
+    copied = folder / "text_encoder_2"
+    assert not list(folder.rglob("*fp16*"))
+    assert (copied / "model.safetensors").read_bytes() == (
+        source / "model.fp16.safetensors"
+    ).read_bytes()
+    assert load_model(folder).is_distilled
+    adapter = export_student(adapted_student(original), original, tmp_path / "a", FACTS, "lora")
+    assert 'variant="fp16"' in (adapter / "README.md").read_text()
