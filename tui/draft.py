@@ -330,6 +330,12 @@ class Draft:
         """Move it out of the way of new ones; returns where to."""
         return draft_file.set_draft_aside(found)
 
+    def started(self) -> None:
+        """Take note that a run has these settings: without a file of their own nothing waits."""
+        if self.source.path is None:
+            draft_file.drop_draft(self.source)
+            self._kept = self._text
+
     def drop_draft(self) -> None:
         """Throw it away."""
         draft_file.drop_draft(self.source)

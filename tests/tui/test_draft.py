@@ -307,6 +307,20 @@ def test_the_draft_of_a_recipe_waits_in_the_state_folder(tmp_path: Path) -> None
     assert found.text == draft.text
 
 
+def test_what_a_run_was_started_with_does_not_wait_as_a_draft() -> None:
+    draft = Draft(open_source("demo"))
+    draft.set_typed("training.seed", "3")
+    draft.keep_draft()
+    draft.started()
+    assert draft.found_draft() is None
+    assert draft.keep_draft() is None
+    command = draft.as_command()
+    assert command == "diffopt run demo --set training.seed=3"
+    draft.end_step()
+    draft.set_typed("training.seed", "4")
+    assert draft.keep_draft() is not None
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_draft_goes_to_the_state_folder_where_its_own_is_closed(
     draft: Draft, file: Path, tmp_path: Path

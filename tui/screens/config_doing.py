@@ -253,6 +253,7 @@ class ConfigDoing(DiffoptScreen):
         except DiffoptError as error:
             self.diffopt.tell(str(error), "error")
             return
+        draft.started()
         self.diffopt.open_run(run)
 
     def _words_before_start(self, draft: Draft) -> list[str]:
