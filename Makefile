@@ -13,7 +13,7 @@ SETUP = sh scripts/set_up.sh "$(VENV)" "$(EXTRA)"
 # Not PYTHON: that one names the interpreter to build the environment with.
 RUN = "$(VENV)/bin/python"
 
-.PHONY: help demo test check interop coverage bench base-model install uninstall clean
+.PHONY: screenshots help demo test check interop coverage bench base-model install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,10 @@ coverage: ## run the tests and list the lines they never reach
 bench: ## measure the engine against a bare loop, and 50 steps against 4
 	@$(SETUP) run
 	@for script in benchmarks/overhead.py benchmarks/sampling.py benchmarks/journal.py; do echo "$$script"; $(RUN) "$$script" || exit 1; done
+
+screenshots: ## take the pictures of docs/screenshots, over recorded runs
+	@$(SETUP) run
+	@$(RUN) scripts/take_screenshots.py
 
 base-model: ## train the bundled model again from the bundled digits
 	@$(SETUP) run

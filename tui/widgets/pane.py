@@ -23,7 +23,7 @@ from tui.keys import bindings_for
 Line = str | Content
 
 
-class Pane(ScrollView, can_focus=True):
+class Pane(ScrollView, can_focus=True, inherit_bindings=False):
     """A titled box of lines.
 
     `set_lines` replaces them all; `cursor` marks one where the pane has a cursor (`has_cursor`).
