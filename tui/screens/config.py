@@ -173,6 +173,7 @@ class ConfigScreen(ConfigDoing):
         self._refresh_help()
         self._refresh_diff()
         self._refresh_words()
+        self._tell_tabs()
         self._ask_cost()
         self.refresh_bindings()
 
