@@ -93,7 +93,8 @@ class Prompted:
                 options.prompt,
                 options.negative_prompt,
                 size=self._pixels,
-                is_guided=self._scale() > 1,
+                is_guided=self._scale() > 1 and not self._is_told,
+                told_guidance=self._scale(),
             )
             arrays = {name: np.array(value) for name, value in condition.items()}
         except OSError as error:
@@ -106,6 +107,8 @@ class Prompted:
         scale = self._scale()
         has_other = any(name.startswith(UNCONDITIONAL) for name in given)
         if scale == 1 or (self._options.guidance is None and not has_other):
+            return model
+        if self._is_told and self._options.prompt is not None:
             return model
         if not has_other:
             raise ConfigError(
@@ -126,6 +129,11 @@ class Prompted:
         except OSError as error:
             raise CheckpointError(f"{error.filename} cannot be read: {error}.") from error
         return 2 * np.concatenate(decoded) - 1
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether the network is told the scale instead of being led by it."""
+        return self._loaded.checkpoint.network_config.get("time_cond_proj_dim") is not None
 
     def _scale(self) -> float:
         if not self._is_latent:

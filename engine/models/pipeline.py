@@ -20,6 +20,7 @@ from engine.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from engine.models.checkpoint import Checkpoint
 from engine.models.folder import CONFIG_NAME, TEXT_WEIGHTS_NAME, find_weights, read_json_object
 from engine.models.guidance import UNCONDITIONAL, Condition
+from engine.models.layers import SinusoidalEmbedding
 from engine.models.text import CLIPTextConfig, CLIPTextModel, text_key
 from engine.models.tokenizer import CLIPTokenizer
 from engine.models.unet_condition import UNet2DConditionModel
@@ -85,6 +86,7 @@ class LatentPipeline:
         *,
         size: tuple[int, int],
         is_guided: bool = True,
+        told_guidance: float | None = None,
     ) -> Condition:
         """Return the condition of one sample for each prompt, with what guidance leads away from.
 
@@ -94,6 +96,8 @@ class LatentPipeline:
                 empty prompt; where the pipeline says so (SDXL), it is zeros instead.
             size: height and width of the pictures in pixels.
             is_guided: without it there is no unconditional part.
+            told_guidance: the scale that a network is told instead of being led by it, if it has
+                an embedding for that (time_cond_proj_dim), as students with one do.
 
         Raises:
             CheckpointError: a text encoder or tokenizer is damaged or does not fit.
@@ -101,6 +105,9 @@ class LatentPipeline:
             OSError: a file cannot be read.
         """
         condition = self.encode(prompts, size=size)
+        width = self._network_config.time_cond_proj_dim
+        if told_guidance is not None and width is not None:
+            condition["timestep_cond"] = guidance_embedding(told_guidance, width, len(prompts))
         if not is_guided:
             return condition
         if isinstance(negative_prompts, str):
@@ -239,6 +246,15 @@ class LatentPipeline:
                 f"the unet reads {config.in_channels}. Use the components of one and the same "
                 "model."
             )
+
+
+def guidance_embedding(scale: float, width: int, count: int) -> mx.array:
+    """Return what a network is told of a guidance scale, (count, width): 1000 w, w = scale - 1.
+
+    sin and cos of it, as a timestep's (Meng et al. 2023).
+    """
+    embed = SinusoidalEmbedding(width, flip_sin_to_cos=False, freq_shift=1)
+    return embed(mx.full((count,), 1000.0 * (scale - 1.0)))
 
 
 def _load_encoder(plan: _EncoderPlan) -> tuple[CLIPTokenizer, CLIPTextModel]:

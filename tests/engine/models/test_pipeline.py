@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from engine.errors import CheckpointError, DataError
 from engine.models.checkpoint import load_checkpoint
-from engine.models.pipeline import LatentPipeline
+from engine.models.pipeline import LatentPipeline, guidance_embedding
 
 Make = Callable[[str], LatentPipeline]
 
@@ -116,6 +117,37 @@ def test_components_are_loaded_when_needed_and_again_after_release(
     pipeline.release()
     again = pipeline.encode(["a cat"], size=(64, 64))
     assert mx.array_equal(wanted["encoder_hidden_states"], again["encoder_hidden_states"])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 8.5])
+def test_a_guidance_scale_is_told_as_diffusers_tells_it(scale: float) -> None:
+    """Held against StableDiffusionPipeline.get_guidance_scale_embedding, written out in float64."""
+    angle = 1000 * (scale - 1) * np.exp(-np.log(10000) / 3 * np.arange(4))
+    wanted = np.concatenate([np.sin(angle), np.cos(angle)])
+    found = np.array(guidance_embedding(scale, 8, 2))
+    assert found.shape == (2, 8)
+    assert np.abs(found - wanted).max() < 1e-3  # float32 of angles up to 7500
+
+
+def test_only_a_network_with_an_embedding_for_it_is_told_a_scale(
+    pipeline_of: Make, copy_of: Callable, edit_json: Callable, rewrite: Callable
+) -> None:
+    told = pipeline_of("sd15").condition(["a"], size=(64, 64), is_guided=False, told_guidance=8.5)
+    assert "timestep_cond" not in told
+    folder = copy_of("sd15")
+    edit_json(folder / "unet" / "config.json", time_cond_proj_dim=6)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    projection = {"time_embedding.cond_proj.weight": np.ones((8, 6), np.float32)}
+    rewrite(weights, lambda tensors: tensors.update(projection))
+    checkpoint = load_checkpoint(folder)
+    pipeline = LatentPipeline(checkpoint)
+    z, t = mx.zeros((1, 8, 8, 4)), mx.array([500.0])
+    answers = []
+    for scale in (1.5, 8.5):
+        told = pipeline.condition(["a"], size=(64, 64), is_guided=False, told_guidance=scale)
+        assert told["timestep_cond"].shape == (1, 6)
+        answers.append(checkpoint.network(z, t, told))
+    assert not mx.allclose(*answers, atol=1e-4)
 
 
 def test_a_number_of_negative_prompts_that_does_not_fit_is_refused(pipeline_of: Make) -> None:
