@@ -69,7 +69,8 @@ def main() -> None:
     words = options.words.split()
     sizes = [tuple(map(int, size.split("x"))) for size in options.sizes.split(",")]
     wanted = options.only.split(",")
-    os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp()
+    # nobody's settings, and a queue of its own: a run that waits for another's turn never trains
+    os.environ["XDG_CONFIG_HOME"] = os.environ["DIFFOPT_STATE_DIR"] = tempfile.mkdtemp()
     print(f"{'':<44}{'measured':>12}{'target':>12}")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "runs"

@@ -8,12 +8,15 @@ import pytest
 from textual.binding import BindingType
 from textual.widgets import Input
 
+from engine.run import JournalReader, RunFolder
+from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tui.app import DiffoptApp
 from tui.dialogs import Choice, Dialog, Question, confirm
 from tui.keys import KEYS
 from tui.notices import Notices, end_signal
 from tui.options import Options
 from tui.screens.help import HelpScreen
+from tui.targets import Target
 from tui.widgets.footer import Footer, live_keys
 from tui.widgets.header import Header
 from tui.widgets.pane import Pane
@@ -250,3 +253,35 @@ def test_a_remapped_key_works_and_is_what_footer_and_help_show(options: Options,
             assert isinstance(app.screen, HelpScreen)
 
     go(story())
+
+
+def test_leaving_with_q_says_that_training_goes_on(options: Options, go: Go) -> None:
+    async def story() -> list[str]:
+        run = RunFolder.create(options.runs_dir, "seed: 0\n", name="digits", mounts=[])
+        app = DiffoptApp(options, Target(run=run))
+        with working(run, *UP_TO_TRAINING):
+            async with app.run_test(size=(80, 24)) as pilot:
+                await pilot.press("q")
+                await pilot.pause()
+        return app.last_words
+
+    assert go(story()) == ["digits works on. `diffopt-tui` shows it again."]
+
+
+@pytest.mark.parametrize(("keys", "is_stopped"), [(("Q", "enter"), False), (("Q", "y"), True)])
+def test_stop_and_quit_asks_and_only_then_stops(
+    options: Options, keys: tuple[str, ...], is_stopped: bool, go: Go
+) -> None:
+    async def story() -> tuple[list[str], bool]:
+        run = RunFolder.create(options.runs_dir, "seed: 0\n", name="digits", mounts=[])
+        app = DiffoptApp(options, Target(run=run))
+        with working(run, *UP_TO_TRAINING):
+            async with app.run_test(size=(80, 24)) as pilot:
+                for key in keys:
+                    await pilot.press(key)
+                    await pilot.pause(0.2)
+                with JournalReader(run.journal_path) as reader:
+                    asked = [record.command.kind for record in reader.commands()]
+                return asked, bool(app.last_words)
+
+    assert go(story()) == ((["stop"], True) if is_stopped else ([], False))

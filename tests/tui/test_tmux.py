@@ -37,8 +37,11 @@ class Tmux:
         }
 
     def open(self, name: str, width: int, height: int, *words: str) -> "Session":
+        return self.start(name, width, height, dashboard(self.runs_dir, *words))
+
+    def start(self, name: str, width: int, height: int, program: list[str]) -> "Session":
         settings = [f"{key}={value}" for key, value in self._environment.items()]
-        command = shlex.join(["env", *settings, *dashboard(self.runs_dir, *words)])
+        command = shlex.join(["env", *settings, *program])
         self.run("new-session", "-d", "-s", name, "-x", str(width), "-y", str(height), command)
         return Session(self, name)
 
@@ -161,6 +164,20 @@ def test_from_nothing_to_a_finished_run_over_a_dropped_connection(tmux: Tmux) ->
     for session in (second, third):
         session.press("q")
         assert waited(lambda session=session: is_gone(session.pid), 20)
+
+
+def test_ctrl_z_gives_the_shell_back_and_fg_the_dashboard(tmux: Tmux) -> None:
+    shell = tmux.start("shell", 80, 24, ["sh", "-i"])
+    shell.press(shlex.join(dashboard(tmux.runs_dir)), "Enter")
+    shell.until("No runs yet")
+    shell.press("C-z")
+    shell.until("Stopped")
+    assert "No runs yet" not in shell.text
+    shell.press("fg", "Enter")
+    shell.until("No runs yet")
+    shell.until("q Detach")
+    shell.press("q")
+    shell.until("Stopped")  # the shell's screen again
 
 
 def acknowledged(run: RunFolder) -> list[CommandAcknowledged]:
