@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_run_commands(commands: Any) -> None:
     run = _command(commands, "run", "runs:run", "distil a model as a config file or a recipe says")
     run.add_argument(
-        "config", metavar="CONFIG|RECIPE", help="a YAML file, or a recipe: demo, smoke"
+        "config", metavar="CONFIG|RECIPE", help="a YAML file, or a recipe: demo, smoke, tiny-sd"
     )
     run.add_argument("--name", help="the run's name; by default the time and the recipe")
     run.add_argument(

@@ -11,12 +11,14 @@ from functools import cache, partial
 from time import monotonic
 
 import mlx.core as mx
+import numpy as np
 
 from engine.config import DiffusionOptimizationConfig
 from engine.hooks import Hooks
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel
+from engine.models.pipeline import LatentPipeline
 from engine.records import Quality, StageReport
 from engine.run.events import (
     CheckpointSaved,
@@ -30,6 +32,7 @@ from engine.training.conditions import ConditionSets, classes
 from engine.training.evaluate import Evaluator, sample_teacher
 from engine.training.noise_sets import NoiseSet, Purpose, unit_noise
 from engine.training.quality import Components
+from engine.training.spaces import Space, decoder_of, spaces_of
 from engine.training.trajectories import (
     Trajectories,
     refuse_infinite,
@@ -58,6 +61,7 @@ class RunContext:
     step: int = 0  # optimiser steps over the whole run
     started: float = field(default_factory=monotonic)
     looks: Counter[str] = field(default_factory=Counter)  # how often each noise set was looked at
+    pipeline: LatentPipeline | None = None  # what stands around a network of latents
     _conditions: ConditionSets | None = None
     _select: Evaluator | None = None
     _final: Evaluator | None = None
@@ -68,11 +72,31 @@ class RunContext:
         return self.original.model
 
     @property
+    def is_latent(self) -> bool:
+        """Whether the model's samples are latents, not pictures."""
+        return self.pipeline is not None
+
+    @property
+    def spaces(self) -> tuple[Space, Space]:
+        """What samples are compared as on the select and on the final noise."""
+        decode = None if self.pipeline is None else decoder_of(self.pipeline)
+        return spaces_of(self.config.quality.mode, decode)
+
+    def pictures_of(self, samples: np.ndarray) -> np.ndarray:
+        """Return samples (n, H, W, C) as pictures in [-1, 1]."""
+        return samples if self.pipeline is None else decoder_of(self.pipeline)(samples)
+
+    @property
     def conditions(self) -> ConditionSets:
         """The distinct conditions that students learn under and are measured under."""
         if self._conditions is None:
+            assert self.pipeline is None, "the conditions of a model of prompts are given"
             self._conditions = ConditionSets.same(classes(self.base_model.class_count))
         return self._conditions
+
+    @conditions.setter
+    def conditions(self, conditions: ConditionSets) -> None:
+        self._conditions = conditions
 
     @contextmanager
     def phase(
@@ -181,7 +205,7 @@ class RunContext:
 
     def forget_trajectories(self, up_to_stage: int) -> None:
         """Remove the paths of all teachers up to a stage's: no later try begins at them."""
-        for stage in range(1, up_to_stage + 1):
+        for stage in range(up_to_stage + 1):
             self.hooks.memory.forget(f"trajectories-{stage}")
 
     def as_teacher(self, model: DiffusionModel) -> DiffusionModel:
@@ -193,24 +217,26 @@ class RunContext:
         """Scores against the original on the select noise, by which choices are made."""
         if self._select is None:
             noise_set = NoiseSet.select(
-                self.config.quality.counts(is_latent=False)[0],
+                self.config.quality.counts(is_latent=self.is_latent)[0],
                 self.base_model.sample_shape,
                 self.conditions.select,
             )
-            self._select = self._evaluator(noise_set, None)
+            self._select = self._evaluator(noise_set, None, self.spaces[0])
         return self._select
 
     @property
     def final(self) -> Evaluator:
         """Scores against the original on the final noise, which the report tells."""
         if self._final is None:
-            _, count = self.config.quality.counts(is_latent=False)
+            _, count = self.config.quality.counts(is_latent=self.is_latent)
             noise_set = NoiseSet.final(count, self.base_model.sample_shape, self.conditions.final)
-            components = self.select.components_for(count)
-            self._final = self._evaluator(noise_set, components)
+            components = self.select.components_for(count, self.spaces[1])
+            self._final = self._evaluator(noise_set, components, self.spaces[1])
         return self._final
 
-    def _evaluator(self, noise_set: NoiseSet, components: Components | None) -> Evaluator:
+    def _evaluator(
+        self, noise_set: NoiseSet, components: Components | None, space: Space
+    ) -> Evaluator:
         batch_size, quality = self.hardware.evaluation_batch_size, self.config.quality
 
         def record() -> Record:
@@ -230,6 +256,7 @@ class RunContext:
             resamples=quality.bootstrap,
             looks=self.looks,
             on_batch=lambda done, total: self.hooks.between_steps(None),
+            space=space,
         )
 
     def evaluated(
@@ -254,6 +281,7 @@ class RunContext:
                 lower_bound=quality.lower_bound,
                 noise_set=noise_set,
                 samples=quality.samples,
+                mode=quality.mode,
                 threshold=self.config.quality_threshold,
                 stage=stage,
                 attempt=attempt,

@@ -11,6 +11,13 @@ from typing import Any
 import mlx.nn as nn
 
 from engine import hardware
+from engine.conditioning import (
+    as_configured,
+    check_data,
+    condition_sets,
+    data_latents,
+    pipeline_of,
+)
 from engine.config import DiffusionOptimizationConfig, config_from_dict
 from engine.context import Paths, RunContext
 from engine.diffusion.grid import Grid
@@ -22,6 +29,7 @@ from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel, load_model
 from engine.planning import choose_final_grid
+from engine.probe import planned_time
 from engine.records import StageReport
 from engine.results import assemble_result
 from engine.run.events import PlannedStage, RunPlanned, StageRolledBack
@@ -67,12 +75,21 @@ class AdaptiveDiffusionOptimizer:
             solver=config.original.sampler,
         )
         check_original(original, config)
+        pipeline = pipeline_of(original)
+        original = as_configured(original, pipeline, config)
         self.context = RunContext(
-            config, name, hooks or Hooks(), replace(machine, compile=is_compiled), original
+            config,
+            name,
+            hooks or Hooks(),
+            replace(machine, compile=is_compiled),
+            original,
+            pipeline=pipeline,
         )
         self.base_model: DiffusionModel = original.model
         images = image_conditions = None
-        if config.training.states == "data" and config.data.images is not None:
+        if pipeline is not None:
+            check_data(original, pipeline, config)
+        elif config.training.states == "data" and config.data.images is not None:
             images, labels = load_images(
                 config.data.images, self.base_model.sample_shape, self.base_model.class_count
             )
@@ -117,14 +134,21 @@ class AdaptiveDiffusionOptimizer:
         Return the last accepted student, or the original if none passed.
         """
         run, config = self.context, self.config
-        paths = run.paths_of(self.base_model, stage=1)
+        self._embed()
+        planned_time(run)
+        kind = config.training.student_prediction
+        is_converted = kind not in ("same", self.base_model.prediction_type)
+        first = 0 if is_converted else 1
+        paths = run.paths_of(self.base_model, stage=first)
         self.training_free, final_grid = choose_final_grid(
             run, self.sampling_scheduler, self.distillation_manager, paths
         )
         plan = deque(config.planned_steps())
-        self._announce(list(plan))
+        if is_converted:
+            plan.appendleft(self.base_model.steps)
+        self._announce(list(plan), first=first)
 
-        teacher, number, splits = self.base_model, 0, 0
+        teacher, number, splits = self.base_model, first - 1, 0
         while plan:
             output_steps, number = plan.popleft(), number + 1
             outcome = self._stage(
@@ -147,14 +171,27 @@ class AdaptiveDiffusionOptimizer:
                         to_stage=number - 1 if teacher is not self.base_model else None,
                     )
                 )
-                break
-        return teacher
+                if number:
+                    break
+        # A converted model that nothing was reduced from gains nothing over the original.
+        return teacher if teacher.steps < self.base_model.steps else self.base_model
 
     def _raise_if_nothing_could_be_trained(self, outcome: StageOutcome) -> None:
         """Raise TrainingError where every try of the run diverged: there is nothing to measure."""
         reports = self.stage_reports
         if reports and not outcome.reason and all(one.select_quality is None for one in reports):
             raise TrainingError(reports[-1].reason)
+
+    def _embed(self) -> None:
+        """Embed prompts and images of a model of latents, or recall what came of it."""
+        run = self.context
+        if run.pipeline is None:
+            return
+        run.conditions = self.sampling_scheduler.conditions = condition_sets(run)
+        if self.config.training.states == "data":
+            latents, conditions = data_latents(run)
+            self.distillation_manager.images = latents
+            self.distillation_manager.image_conditions = conditions
 
     def _stage(
         self,

@@ -139,6 +139,8 @@ def _stage_grids(
     final_grid: Grid | None,
     paths: Paths,
 ) -> list[Grid]:
+    if output_steps == teacher.steps:  # a conversion to another prediction
+        return [teacher.grid]
     if final_grid is None:
         return [uniform_subset(teacher, output_steps)]
     scheduler = AdaptiveScheduler(teacher, run.config.schedule, scheduler=run.original.settings)

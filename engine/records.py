@@ -89,6 +89,7 @@ class Quality:
     band_energy: Bound
     samples: int
     components: int  # principal components the distribution was compared on; 0 where it was not
+    mode: str = "pixels"  # or "latents": scores of different modes are never compared
 
     @property
     def score(self) -> float:
@@ -115,6 +116,7 @@ class Quality:
             distribution=distribution,
             samples=values["samples"],
             components=values["components"],
+            mode=values.get("mode", "pixels"),
         )
 
     def _parts(self) -> list[Bound]:

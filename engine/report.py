@@ -70,7 +70,7 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         _row(
             "network evaluations",
             f"{metrics['evaluation_ratio']:.2f}x fewer",
-            "steps of the original per step now",
+            metrics["measured"].get("evaluation_ratio", "steps of the original per step now"),
         ),
         _row(
             "memory reduction",
@@ -80,6 +80,7 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         "",
         f"Timesteps: {', '.join(f'{t:g}' for t in result['timesteps'])} (grid: {result['grid']}).",
         "",
+        *_guidance_lines(result.get("guidance")),
         "## What the score means",
         "",
         (
@@ -95,6 +96,7 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         "|---|---|---|---|---|---|---|---|",
         *(_anchor_row(anchor) for anchor in result["anchors"]),
         "",
+        *_mode_lines(result.get("modes")),
         _gap_line(result["gap_closed"]),
     ]
     if result.get("label_accuracy"):
@@ -193,8 +195,29 @@ def _anchor_row(anchor: Mapping[str, Any]) -> str:
         f"| {anchor['label']} | {anchor['steps']} | {quality['fidelity']['value']:.4f} | "
         f"{_number(distribution['value'] if distribution else None)} | "
         f"{quality['band_energy']['value']:.4f} | {quality['score']:.4f} | "
-        f"{quality['lower_bound']:.4f} | {anchor['noise_set']}, n = {quality['samples']} |"
+        f"{quality['lower_bound']:.4f} | {anchor['noise_set']}, n = {quality['samples']}"
+        f"{', latents' if quality.get('mode') == 'latents' else ''} |"
     )
+
+
+def _guidance_lines(guidance: Mapping[str, Any] | None) -> list[str]:
+    if not guidance:
+        return []
+    return [
+        f"The original was guided by {guidance['scale']:g} ({guidance['convention']}); the student "
+        "has learned it and is sampled without, one evaluation a step.",
+        "",
+    ]
+
+
+def _mode_lines(modes: Mapping[str, str] | None) -> list[str]:
+    if not modes or modes["select"] == modes["final"]:
+        return []
+    return [
+        f"The select noise is looked at in {modes['select']}, the final one in {modes['final']}: "
+        "scores of different modes are not to be compared.",
+        "",
+    ]
 
 
 def _gap_line(gap: float | None) -> str:

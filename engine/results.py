@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 from engine import hardware
+from engine.conditioning import surroundings
 from engine.context import RunContext
 from engine.export import CertifyError, certify, export_student
 from engine.files import write_json
@@ -48,6 +49,7 @@ def assemble_result(
             batch_size=config.export.timing_batch_size,
             repeats=config.export.timing_repeats,
             on_repeat=lambda done, total: run.hooks.between_steps(None),
+            **surroundings(run),
         )
     metrics = _metrics(run, student, quality, cost)
     is_reached = (
@@ -72,6 +74,8 @@ def assemble_result(
         "stages": [report.to_dict() for report in run.reports],
         "frontier": _frontier(run),
         "training_free": [r.to_dict() | {"steps": r.candidate.grid.steps} for r in training_free],
+        "modes": {"select": run.spaces[0].mode, "final": run.spaces[1].mode},
+        "guidance": _guidance(run),
         "final_looks": run.looks["final"],
         "select_looks": run.looks["select"],
         "noise_sha256": {
@@ -158,14 +162,18 @@ def _metrics(
         quality_score=quality.score,
         quality_lower_bound=quality.lower_bound,
         inference_speedup=cost.speedup,
-        evaluation_ratio=base.steps / student.steps,
+        evaluation_ratio=base.evaluations / student.evaluations,
         memory_reduction=cost.memory_reduction,
         measured={
             "original_steps": f"{base.solver} on {base.grid.name}, as configured",
             "optimized_steps": "the fewest steps of an accepted student"
             if student is not base
             else "no stage passed",
-            "quality_score": f"min(P, D, B) on {quality.samples} samples of the final noise",
+            "quality_score": (
+                f"min(P, D, B) on {quality.samples} samples of the final noise, {_compared(run)}"
+            ),
+            "evaluation_ratio": f"{base.evaluations} against {student.evaluations}"
+            + ("; guidance takes two for each step" if base.guidance else ""),
             "inference_speedup": (
                 f"wall clock, {cost.original_seconds:.3f} s against "
                 f"{cost.optimized_seconds:.3f} s; {timed}"
@@ -176,6 +184,12 @@ def _metrics(
             ),
         },
     )
+
+
+def _compared(run: RunContext) -> str:
+    if not run.is_latent:
+        return "in pixels"
+    return "in latents" if run.spaces[1].mode == "latents" else "in decoded pixels"
 
 
 def _frontier(run: RunContext) -> list[dict[str, Any]]:
@@ -237,7 +251,7 @@ def _write(
                     "original_steps": run.base_model.steps,
                     "quality_score": result["metrics"]["quality_score"],
                     "quality_lower_bound": result["metrics"]["quality_lower_bound"],
-                    "quality_mode": "pixels",
+                    "quality_mode": result["quality"]["mode"],
                     "threshold": run.config.quality_threshold,
                     "guidance": _guidance(run),
                 }
@@ -269,4 +283,9 @@ def _guidance(run: RunContext) -> dict[str, Any] | None:
     guidance = run.base_model.guidance
     if guidance is None:
         return None
-    return {"scale": guidance.scale, "rescale": guidance.rescale, "convention": "u + scale (c - u)"}
+    return {
+        "scale": guidance.scale,
+        "rescale": guidance.rescale,
+        "negative_prompt": run.config.guidance.negative_prompt,
+        "convention": "u + scale (c - u)",
+    }

@@ -276,7 +276,7 @@ def save_comparison(
         sample_all(student, noise, conditions, batch_size=count),
     ]
     path = run.hooks.folder / name
-    run.hooks.with_room(lambda: save_sheet(path, rows))
+    run.hooks.with_room(lambda: save_sheet(path, [run.pictures_of(row) for row in rows]))
     run.hooks.emit(
         SamplesSaved(path=name, what="comparison", stage=stage, step=step, steps=student.steps)
     )

@@ -60,10 +60,10 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
 
     Makes paths absolute: whoever takes the run up may do so from another folder.
     """
+    from engine.conditioning import as_configured, check_data, pipeline_of
     from engine.models.folder import resolve_model_path
     from engine.models.loading import load_model
     from engine.optimizer import check_original
-    from engine.training.images import load_images
 
     if not config.model_path.startswith("bundled:"):
         config.model_path = str(resolve_model_path(config.model_path, may_fetch=True).absolute())
@@ -78,8 +78,9 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
         solver=config.original.sampler,
     )
     check_original(original, config)
-    if config.training.states == "data" and config.data.images is not None:
-        load_images(config.data.images, original.model.sample_shape, original.model.class_count)
+    pipeline = pipeline_of(original)
+    as_configured(original, pipeline, config)
+    check_data(original, pipeline, config)
 
 
 def follow(folder: RunFolder, *, is_json: bool, after: int = 0) -> int:

@@ -197,6 +197,15 @@ class DiffusionModel(nn.Module):
             network, self.grid, solver=self.solver, clip_range=self.clip_range, compute_dtype=dtype
         )
 
+    def with_sample_shape(self, shape: tuple[int, int, int]) -> "DiffusionModel":
+        """Return a model over the same arrays whose samples are (H, W, C)."""
+        return self.with_grid(self.grid, sample_shape=shape)
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network for one sample; guidance takes two for each step."""
+        return self.steps * (1 if self.guidance is None else 2)
+
     def guided(self, guidance: Guidance | None) -> "DiffusionModel":
         """Return a model over the same arrays under this guidance; None or a scale of 1 is none."""
         if guidance is not None and guidance.scale == 1:
@@ -215,12 +224,15 @@ class DiffusionModel(nn.Module):
         return self._like(self.network, grid, **(kept | changes))
 
     def _like(self, network: nn.Module, grid: Grid, **changes: Any) -> "DiffusionModel":
-        kept = {"prediction_type": self.prediction_type, "guidance": self.guidance}
+        kept = {
+            "prediction_type": self.prediction_type,
+            "guidance": self.guidance,
+            "sample_shape": self.sample_shape,
+        }
         return DiffusionModel(
             network,
             self.schedule,
             grid,
-            sample_shape=self.sample_shape,
             class_count=self.class_count,
             **(kept | changes),
         )

@@ -234,6 +234,7 @@ class Evaluated(Event):
     threshold: float | None = None
     stage: int | None = None
     attempt: int | None = None
+    mode: str = "pixels"  # or "latents": scores of different modes are never compared
 
 
 @_fact

@@ -45,7 +45,13 @@ from engine.run.state import RunFacts, RunState, derive_state
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _UNFINISHED = ".new-"
 # Records of engine.memory by name: teachers' paths, with their rows beside them, and training
-_INTERMEDIATE = ("trajectories-*", "*-training.safetensors", "*-fallback.safetensors")
+_INTERMEDIATE = (
+    "trajectories-*",
+    "latents.*",
+    "*embeddings.safetensors",
+    "*-training.safetensors",
+    "*-fallback.safetensors",
+)
 _PULSE_MISSED_SECONDS = 3.0  # of a heartbeat a second: time to ask the system what is the matter
 
 

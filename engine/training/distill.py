@@ -160,9 +160,15 @@ class ProgressiveDistillation:
         return self.distillation_stages
 
     def student_of(self, teacher: DiffusionModel, grid: Grid) -> DiffusionModel:
-        """Return an untrained student on `grid`: a copy, or the teacher's arrays with adapters."""
+        """Return an untrained student on `grid`: a copy, or the teacher's arrays with adapters.
+
+        On the teacher's own grid there is nothing to learn but another prediction, so there, and
+        there alone, it predicts what ``training.student_prediction`` says.
+        """
         lora = self.lora if self.lora.enabled else None
-        return teacher.student(grid, lora=lora, seed=self.training.seed)
+        wanted = self.training.student_prediction
+        kind = None if wanted == "same" or grid.steps < teacher.steps else wanted
+        return teacher.student(grid, kind, lora=lora, seed=self.training.seed)
 
     def distill_stage(
         self,
@@ -223,10 +229,10 @@ class ProgressiveDistillation:
     def iterations_of(self, stage_number: int) -> int:
         """Return the configured optimiser steps of a stage (1, 2, ...).
 
-        The last number serves the stages after it.
+        The last number serves the stages after it, the first a conversion (stage 0).
         """
         planned = self.training.iterations
-        return planned[min(stage_number, len(planned)) - 1]
+        return planned[min(max(stage_number, 1), len(planned)) - 1]
 
     def _train(
         self,

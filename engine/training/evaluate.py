@@ -15,11 +15,12 @@ import numpy as np
 from engine import hardware
 from engine.diffusion.grid import Grid
 from engine.diffusion.names import Solver
-from engine.models.diffusion import DiffusionModel
+from engine.models.diffusion import Condition, DiffusionModel
 from engine.records import Quality
 from engine.training.conditions import Conditions
 from engine.training.noise_sets import NoiseSet
-from engine.training.quality import Components, QualityScorer, blurred, to_unit_range
+from engine.training.quality import Components, QualityScorer, blurred
+from engine.training.spaces import PIXELS, Space
 
 BLUR_PIXELS = 0.5  # of the blurred anchor: hardly seen, and must fail
 OnProgress = Callable[[int, int], None]
@@ -85,6 +86,7 @@ class Evaluator:
     scorer: QualityScorer
     looks: Counter[str]
     on_batch: OnProgress | None = None  # called where nobody else asks for progress
+    space: Space = PIXELS
 
     @classmethod
     def against(
@@ -96,6 +98,7 @@ class Evaluator:
         batch_size: int,
         resamples: int,
         on_progress: OnProgress | None = None,
+        space: Space = PIXELS,
     ) -> "Evaluator":
         """Sample `teacher` on the noise set and return an evaluator.
 
@@ -107,7 +110,13 @@ class Evaluator:
             teacher, noise_set, batch_size=batch_size, on_progress=on_progress
         )
         return cls.from_samples(
-            noise_set, own, other, components, batch_size=batch_size, resamples=resamples
+            noise_set,
+            own,
+            other,
+            components,
+            batch_size=batch_size,
+            resamples=resamples,
+            space=space,
         )
 
     @classmethod
@@ -122,26 +131,30 @@ class Evaluator:
         resamples: int,
         looks: Counter[str] | None = None,
         on_batch: OnProgress | None = None,
+        space: Space = PIXELS,
     ) -> "Evaluator":
-        """Return an evaluator over teacher samples made before."""
-        count = len(teacher_samples)
-        components = components or Components.fit(to_unit_range(other_samples), count)
+        """Return an evaluator, in `space`, over teacher samples made before."""
+        count, others = len(teacher_samples), space.features(other_samples)
+        components = components or Components.fit(others, count)
         scorer = QualityScorer(
-            to_unit_range(teacher_samples),
-            to_unit_range(other_samples),
+            space.features(teacher_samples),
+            others,
             components,
             resamples=resamples,
+            mode=space.mode,
         )
         looks = Counter() if looks is None else looks
-        return cls(noise_set, batch_size, teacher_samples, other_samples, scorer, looks, on_batch)
+        return cls(
+            noise_set, batch_size, teacher_samples, other_samples, scorer, looks, on_batch, space
+        )
 
-    def components_for(self, scored_count: int) -> Components:
-        """Return principal directions of this set's teacher samples.
+    def components_for(self, scored_count: int, space: Space | None = None) -> Components:
+        """Return principal directions of this set's teacher samples, in its own space or another.
 
         They are for a set of `scored_count` that is scored later.
         """
         both = np.concatenate([self.teacher_samples, self.other_samples])
-        return Components.fit(to_unit_range(both), scored_count)
+        return Components.fit((space or self.space).features(both), scored_count)
 
     def samples_of(
         self,
@@ -174,15 +187,15 @@ class Evaluator:
         return self.quality_of_samples(samples)
 
     def quality_of_samples(self, samples: np.ndarray) -> Quality:
-        """Return the quality of samples (n, H, W, C) in [-1, 1] made from this set's noise."""
-        return self.scorer.score(to_unit_range(samples))
+        """Return the quality of samples (n, H, W, C) made from this set's noise."""
+        return self.scorer.score(self.space.features(samples))
 
     def blurred_anchor(self) -> Quality:
         """Return the score of the teacher's own samples under a slight blur.
 
         It must fail, or the score is blind.
         """
-        return self.scorer.score(blurred(to_unit_range(self.teacher_samples), BLUR_PIXELS))
+        return self.scorer.score(blurred(self.space.features(self.teacher_samples), BLUR_PIXELS))
 
     def other_seed_anchor(self) -> Quality:
         """Return the score of the teacher from other noise: P near 0, D near 1."""
@@ -225,15 +238,21 @@ def measure_cost(
     batch_size: int,
     repeats: int,
     on_repeat: OnProgress | None = None,
+    begin: Callable[[DiffusionModel, int], Condition] | None = None,
+    finish: Callable[[mx.array], mx.array] | None = None,
 ) -> Cost:
-    """Return the cost of sampling one batch with each.
+    """Return the cost of sampling one batch with each, from prompt to picture.
+
+    `begin` makes the condition of a batch for a model (by encoding prompts), `finish` makes
+    pictures of samples (by decoding latents); both are within the clock.
 
     Warm, the median of `repeats` alternating measurements. `on_repeat` is called before each of
     them, outside the clock.
     """
     count = min(batch_size, len(noise_set.noise))
     noise = mx.array(noise_set.noise[:count])
-    condition = noise_set.conditions[:count].to_condition()
+    given = noise_set.conditions[:count].to_condition()
+    finish = finish or (lambda samples: samples)
     seconds: dict[str, list[float]] = {"original": [], "optimized": []}
     peaks = {"original": 0, "optimized": 0}
     for repeat in range(repeats + 1):  # the first is the warm-up
@@ -243,7 +262,8 @@ def measure_cost(
             hardware.clear_cache()
             hardware.reset_peak_memory()
             started = perf_counter()
-            mx.eval(model.sample(noise, condition))
+            condition = given if begin is None else begin(model, count)
+            mx.eval(finish(model.sample(noise, condition)))
             elapsed = perf_counter() - started
             if repeat:
                 seconds[name].append(elapsed)

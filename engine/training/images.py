@@ -3,6 +3,8 @@
 Decoded by Pillow.
 """
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ from PIL import Image, UnidentifiedImageError
 
 from engine.errors import DataError
 from engine.training.digits import TRAINING_COUNT, load_digits
+from engine.training.prompts import IMAGE_SUFFIXES as SUFFIXES
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+logger = logging.getLogger(__name__)
+
 MOST_SKIPPED = 0.1  # share of undecodable files above which a folder is refused
 
 
@@ -43,20 +47,33 @@ def load_images(
             f"the model has {class_count} classes, so wanted {class_count} subfolders, "
             "in the order of the labels."
         )
-    arrays, labels, skipped = [], [], []
-    for path in files:
+    images, kept = decoded_images(files, shape, folder)
+    labels = [classes.index(files[i].parent) for i in kept] if classes else None
+    return images, None if labels is None else np.array(labels, np.int32)
+
+
+def decoded_images(
+    files: Sequence[Path], shape: tuple[int, int, int], folder: Path
+) -> tuple[np.ndarray, list[int]]:
+    """Return images (n, H, W, C) in [-1, 1] of `shape`, and the numbers of the files they are of.
+
+    A file that cannot be decoded is left out, counted and logged; `folder` is refused with a
+    DataError where that is more than a tenth of them.
+    """
+    arrays, kept, skipped = [], [], []
+    for number, path in enumerate(files):
         try:
             arrays.append(_decoded(path, shape))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            kept.append(number)
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            logger.warning("%s cannot be decoded and is left out (%s)", path, error)
             skipped.append(path)
-            continue
-        labels.append(classes.index(path.parent) if classes else 0)
     if len(skipped) > MOST_SKIPPED * len(files):
         raise DataError(
             f"data.images: {len(skipped)} of {len(files)} images in {folder} cannot be decoded, "
             f"the first {skipped[0].name}; repair or remove them."
         )
-    return np.stack(arrays), np.array(labels, np.int32) if classes else None
+    return np.stack(arrays), kept
 
 
 def _decoded(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.errors import DataError
 
+_BUNDLED = "bundled:"
 BUNDLED_PROMPTS = "bundled:varied"
 CAPTION_KEYS = ("prompt", "caption", "text")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
@@ -101,9 +102,16 @@ def captioned_images(folder: Path, column: str | None = None) -> list[Captioned]
 
 
 def _texts(source: str, column: str | None) -> Iterator[str]:
-    if source == BUNDLED_PROMPTS:
-        bundled = resources.files("engine") / "assets" / "prompts" / "varied.txt"
-        yield from bundled.read_text(encoding="utf-8").splitlines()
+    if source.startswith(_BUNDLED):
+        folder = resources.files("engine") / "assets" / "prompts"
+        known = sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir())
+        name = source.removeprefix(_BUNDLED)
+        if name not in known:
+            raise DataError(
+                f"data.prompts: {source} is not bundled. There are: "
+                f"{', '.join(_BUNDLED + entry for entry in known)}."
+            )
+        yield from (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines()
         return
     path = Path(source).expanduser()
     if path.is_dir():

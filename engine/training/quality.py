@@ -61,8 +61,9 @@ class QualityScorer:
 
     Everything about the teacher is computed once.
 
-    `teacher` and `other_seed` are (n, H, W, C) in [0, 1]: the same conditions, from the scored
-    noise and from fresh noise. `components` must be fitted on other samples.
+    `teacher` and `other_seed` are (n, H, W, C), pixels in [0, 1] or latents as `mode` says: the
+    same conditions, from the scored noise and from fresh noise. `components` must be fitted on
+    other samples.
     """
 
     def __init__(
@@ -73,9 +74,10 @@ class QualityScorer:
         *,
         resamples: int = 1000,
         seed: int = 0,
+        mode: str = "pixels",
     ) -> None:
         self.count = len(teacher)
-        self.resamples, self.seed = resamples, seed
+        self.resamples, self.seed, self.mode = resamples, seed, mode
         self._components = components
         bands = laplacian_bands(teacher)
         variances = np.array([band.reshape(self.count, -1).var(0).sum() for band in bands])
@@ -94,7 +96,7 @@ class QualityScorer:
         self._teacher = components.project(teacher)
 
     def score(self, student: np.ndarray) -> Quality:
-        """Return the quality of `student` (n, H, W, C), pixels in [0, 1].
+        """Return the quality of `student` (n, H, W, C), in the scorer's mode.
 
         It was sampled from the same noise and conditions as the teacher.
         """
@@ -124,6 +126,7 @@ class QualityScorer:
             band_energy,
             self.count,
             self._components.basis.shape[1],
+            self.mode,
         )
 
     def _fidelity(self, error: np.ndarray, draws: np.ndarray) -> np.ndarray:
