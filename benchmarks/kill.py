@@ -71,10 +71,12 @@ class Tally:
     other: int = 0  # runs, killed here among others, that came to another end
 
 
-def create(root: Path, name: str, *, is_compiled: bool) -> RunFolder:
+def create(root: Path, name: str, *, is_compiled: bool, trains_adapters: bool) -> RunFolder:
     """Return a new tiny run."""
     model_path = HOUSE / "tests" / "fixtures" / "ddpm_flat"
     config = CONFIG.format(model_path=model_path, is_compiled=str(is_compiled).lower())
+    if trains_adapters:
+        config += "lora: {enabled: true, rank: 2, alpha: 2.0}\n"
     return RunFolder.create(root, config, name=name, is_network_allowed=True)
 
 
@@ -203,13 +205,14 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compiled", action="store_true", help="as by default; takes longer")
+    parser.add_argument("--lora", action="store_true", help="train adapters alone")
     options = parser.parse_args()
     root = options.folder or Path(tempfile.mkdtemp(prefix="diffopt-kill-"))
     os.environ.setdefault("DIFFOPT_STATE_DIR", str(root / "state"))
     rng = random.Random(options.seed)
 
-    is_compiled = options.compiled
-    unharmed = create(root, f"unharmed-{os.getpid()}", is_compiled=is_compiled)
+    how = {"is_compiled": options.compiled, "trains_adapters": options.lora}
+    unharmed = create(root, f"unharmed-{os.getpid()}", **how)
     seconds = finish(unharmed)
     wanted = outcome_of(unharmed)
     print("unharmed: " + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()))
@@ -223,7 +226,7 @@ def main() -> int:
     kills = differing = number = 0
     while kills < options.kills or missing():
         number += 1
-        run = create(root, f"killed-{os.getpid()}-{number}", is_compiled=is_compiled)
+        run = create(root, f"killed-{os.getpid()}-{number}", **how)
         hit: list[str] = []
         for phase in PHASES:
             if kills >= options.kills and phase not in missing():
