@@ -385,8 +385,9 @@ class ConfigScreen(ConfigDoing):
             self.refresh_all()
 
     def on_shown(self) -> None:
-        """Look at once at what may have changed meanwhile."""
+        """Look at once at what may have changed meanwhile: the file, and what runs took."""
         self._look_around()
+        self._ask_cost()
 
     def on_hidden(self) -> None:
         """Keep what is not saved."""

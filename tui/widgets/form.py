@@ -101,7 +101,8 @@ class Form(Pane):
 
     def show(self, draft: Draft, locked: dict[str, bool] | None = None) -> None:
         """Show another draft: sections with something to see are open."""
-        self.editor = None
+        self.editor = self.finder = None
+        self._needle = ""
         self._draft, self._locked = draft, locked
         told = {one.key for one in draft.changed()} | {fault.key for fault in draft.faults}
         self._open = {"", "training"} | {key.rpartition(".")[0] for key in told}
