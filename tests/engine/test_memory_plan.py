@@ -1,0 +1,102 @@
+"""What is cut to fit into the memory, in which order, and what is never overruled."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from engine.config import DiffusionOptimizationConfig, config_from_dict
+from engine.errors import ConfigError
+from engine.memory_plan import MemoryPlan, plan_memory
+from engine.settings import HardwareSettings
+
+UNET = {
+    "_class_name": "UNet2DConditionModel",
+    "sample_size": 64,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": [320, 640, 1280, 1280],
+    "attention_head_dim": 8,
+    "cross_attention_dim": 768,
+}  # Stable Diffusion 1.5's
+GIB = 2**30
+
+
+def config_of(**sections: dict) -> DiffusionOptimizationConfig:
+    training = {"batch_size": 16} | sections.pop("training", {})
+    content = {"model_path": "somewhere", "training": training, **sections}
+    return config_from_dict(content, "test")
+
+
+@pytest.fixture
+def plan() -> Callable[..., MemoryPlan]:
+    def make(budget_gib: float, *, is_guided: bool = True, **sections: dict) -> MemoryPlan:
+        return plan_memory(
+            UNET,
+            config_of(**sections),
+            budget_bytes=int(budget_gib * GIB),
+            sample_size=(64, 64),
+            is_guided=is_guided,
+            is_compiled=True,
+        )
+
+    return make
+
+
+LORA = {"enabled": True, "rank": 16}
+
+
+def test_with_room_for_everything_nothing_is_cut(plan: Callable[..., MemoryPlan]) -> None:
+    found = plan(4000, lora=LORA)
+    assert (found.micro_batch_size, found.recompute_activations) == (16, False)
+    assert found.evaluation_batch_size == HardwareSettings().evaluation_batch_size
+
+
+def test_less_room_cuts_more_and_what_is_planned_fits(plan: Callable[..., MemoryPlan]) -> None:
+    def work(found: MemoryPlan) -> tuple[bool, int]:
+        return not found.recompute_activations, found.micro_batch_size
+
+    plans = [plan(gib, lora=LORA) for gib in (4000, 400, 200, 100, 64, 48, 32, 24)]
+    for found in plans:
+        assert found.needed_bytes <= found.budget_bytes
+        assert 16 % found.micro_batch_size == 0
+        assert found.micro_batch_size >= 4 or found.recompute_activations
+    ranks = [work(found) for found in plans]
+    assert ranks == sorted(ranks, reverse=True)
+    assert len(set(ranks)) > 2
+    sizes = [found.evaluation_batch_size for found in plans]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0]
+
+
+def test_a_guided_teacher_samples_half_as_many(plan: Callable[..., MemoryPlan]) -> None:
+    alone = plan(24, lora=LORA, is_guided=False).evaluation_batch_size
+    guided = plan(24, lora=LORA).evaluation_batch_size
+    assert abs(guided - alone / 2) <= 1
+
+
+def test_what_cannot_fit_is_refused_with_a_remedy(plan: Callable[..., MemoryPlan]) -> None:
+    with pytest.raises(ConfigError, match=r"lora\.enabled: true"):
+        plan(8)
+    with pytest.raises(ConfigError, match=r"lora\.rank"):
+        plan(2, lora=LORA)
+
+
+def test_what_a_person_set_is_obeyed(plan: Callable[..., MemoryPlan]) -> None:
+    found = plan(2, hardware={"micro_batch_size": 1}, lora=LORA)
+    assert (found.micro_batch_size, found.recompute_activations) == (1, True)
+    assert found.needed_bytes > found.budget_bytes
+    found = plan(4000, hardware={"recompute_activations": True, "micro_batch_size": 64}, lora=LORA)
+    assert (found.micro_batch_size, found.recompute_activations) == (16, True)
+    found = plan(32, hardware={"recompute_activations": False}, lora=LORA)
+    assert not found.recompute_activations
+
+
+def test_a_plan_is_kept_and_comes_back(plan: Callable[..., MemoryPlan]) -> None:
+    found = plan(32, lora=LORA)
+    kept = json.loads(json.dumps(found.to_dict() | {"looks": {}}))
+    assert MemoryPlan.from_dict(kept) == found
+    settings = found.applied_to(HardwareSettings(compile=False))
+    assert settings.micro_batch_size == found.micro_batch_size
+    assert not settings.compile
+    assert "GiB" in found.summary
