@@ -227,6 +227,20 @@ def memory_in_use() -> dict[str, int]:
     }
 
 
+def memory_budget_bytes() -> int:
+    """Return the memory that a run may plan with: what is free now and what MLX holds already.
+
+    A tenth of a GPU's working set is left to its other uses, 15 % of a CPU's free memory to ours.
+    """
+    machine = describe_machine()
+    free = 0.85 * (machine.available_memory_bytes + mx.get_active_memory())
+    if machine.recommended_working_set_bytes is None:
+        return int(free)
+    if machine.backend == "cuda":  # a memory of its own: the system's says nothing about it
+        return int(0.9 * machine.recommended_working_set_bytes)
+    return int(min(free, 0.9 * machine.recommended_working_set_bytes))
+
+
 def clear_cache() -> None:
     """Give MLX's freed buffers back to the system, as after a preview or an evaluation."""
     mx.clear_cache()

@@ -23,6 +23,7 @@ from engine.context import Paths, RunContext
 from engine.diffusion.grid import Grid
 from engine.errors import ConfigError, TrainingError
 from engine.export import check_exportable
+from engine.fitting import fit_into_memory
 from engine.hooks import Hooks
 from engine.interruptions import CancelStage
 from engine.memory import Record
@@ -85,6 +86,8 @@ class AdaptiveDiffusionOptimizer:
             original,
             pipeline=pipeline,
         )
+        if config.apple_silicon_optimization:
+            fit_into_memory(self.context)
         self.base_model: DiffusionModel = original.model
         images = image_conditions = None
         if pipeline is not None:
@@ -107,7 +110,7 @@ class AdaptiveDiffusionOptimizer:
             config.schedule,
             scheduler=original.settings,
             quality=config.quality,
-            batch_size=machine.evaluation_batch_size,
+            batch_size=self.context.hardware.evaluation_batch_size,
         )
         self.training_free: list[Ranked] = []
 

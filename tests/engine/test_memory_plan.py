@@ -2,12 +2,20 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
 
+from engine import hardware
 from engine.config import DiffusionOptimizationConfig, config_from_dict
+from engine.context import RunContext
 from engine.errors import ConfigError
+from engine.fitting import fit_into_memory
+from engine.hooks import Hooks
+from engine.memory import Memory
 from engine.memory_plan import MemoryPlan, plan_memory
+from engine.models.loading import load_model
 from engine.settings import HardwareSettings
 
 UNET = {
@@ -100,3 +108,24 @@ def test_a_plan_is_kept_and_comes_back(plan: Callable[..., MemoryPlan]) -> None:
     assert settings.micro_batch_size == found.micro_batch_size
     assert not settings.compile
     assert "GiB" in found.summary
+
+
+def test_a_run_taken_up_elsewhere_keeps_its_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_from_dict({"model_path": "bundled:digits"}, "test")
+    original = load_model("bundled:digits")
+
+    def fitted(budget_bytes: int) -> tuple[MemoryPlan, HardwareSettings]:
+        monkeypatch.setattr(hardware, "memory_budget_bytes", lambda: budget_bytes)
+        run = RunContext(config, "test", Hooks(memory=Memory(tmp_path)), config.hardware, original)
+        return fit_into_memory(run), run.hardware
+
+    tight, settings = fitted(40_000_000)
+    assert tight.needed_bytes <= 40_000_000
+    assert settings.micro_batch_size == tight.micro_batch_size < config.training.batch_size
+    assert fitted(400 * GIB) == (tight, settings)
+
+
+def test_the_budget_is_no_more_than_there_is() -> None:
+    assert 0 < hardware.memory_budget_bytes() <= psutil.virtual_memory().total

@@ -1,0 +1,34 @@
+"""A run's memory plan: made from this machine's memory once, kept, and put into its settings."""
+
+from engine import hardware
+from engine.context import RunContext
+from engine.memory import Record
+from engine.memory_plan import MemoryPlan, plan_memory
+from engine.models.guidance import Guidance
+from engine.run.events import LogLine
+
+
+def fit_into_memory(run: RunContext) -> MemoryPlan:
+    """Plan how much of `run` is computed at one time, put it into its settings, and return it.
+
+    A run that is taken up again keeps the plan that it was begun with, on whatever machine, so that
+    it ends in the same bytes. Raises ConfigError where not even one sample fits.
+    """
+    model = run.base_model
+    guidance: Guidance | None = model.guidance
+
+    def made() -> Record:
+        plan = plan_memory(
+            run.original.checkpoint.network_config,
+            run.config,
+            budget_bytes=hardware.memory_budget_bytes(),
+            sample_size=(model.sample_height, model.sample_width),
+            is_guided=guidance is not None,
+            is_compiled=run.hardware.compile,
+        )
+        run.hooks.emit(LogLine(level="INFO", text=f"memory plan: {plan.summary}"))
+        return Record(facts=plan.to_dict())
+
+    plan = MemoryPlan.from_dict(run.remembered("memory-plan", made).facts)
+    run.hardware = plan.applied_to(run.hardware)
+    return plan
