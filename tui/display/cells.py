@@ -27,7 +27,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 Cell = tuple[str, Pen]  # the second half of a wide character is ("", pen)
 Row = list[Cell | None]
 
-_KEPT_STRIPS = 1024
+_KEPT_STRIPS = 256  # a screen is about two hundred; each holds some 15 KB
 
 
 class CellDiff:
