@@ -19,19 +19,15 @@ from textual.content import Content
 from textual.widgets import Input
 
 from engine.errors import DiffoptError
-from engine.run import CommandKind, RunFolder, shelf
+from engine.run import RunFolder
 from tui import format as words
 from tui.details import Details, detail_lines, read_details, short_path
-from tui.follow import Snapshot
 from tui.keys import bindings_for
 from tui.listing import Listing, RunRow
 from tui.machine import GpuWatch, Machine, look
-from tui.permits import RUN_ACTIONS, is_taking_up, why_not
 from tui.query import HINT, Query, QueryError, parse
-from tui.questions import about_emptying, about_run, about_stage, about_trash
 from tui.run_columns import state_style
-from tui.screens.base import DiffoptScreen
-from tui.state import RunView
+from tui.screens.runs_doing import RunDeeds
 from tui.widgets.machine_pane import MachinePane, queue_of, short_line
 from tui.widgets.pane import Line, Pane
 from tui.widgets.run_table import RunTable
@@ -41,8 +37,6 @@ PENDING_SECONDS = 0.05  # until all runs were read once
 DETAIL_SECONDS = 2.0
 MACHINE_SECONDS = 4.0
 SETTLE_SECONDS = 0.15  # the cursor stands still: its run's files are read
-CLIENT = "diffopt-tui"
-_OF_A_RUN = ("duplicate", "edit_config", "archive", "trash", "mark", *RUN_ACTIONS)
 
 
 class FilterBox(Input):
@@ -51,7 +45,7 @@ class FilterBox(Input):
     DEFAULT_CSS = "FilterBox { height: 1; border: none; padding: 0 1; background: $surface; }"
 
 
-class RunsScreen(DiffoptScreen):
+class RunsScreen(RunDeeds):
     """Runs."""
 
     NAME = "runs"
@@ -75,7 +69,6 @@ class RunsScreen(DiffoptScreen):
         self._details: dict[Path, tuple[object, Details | None]] = {}
         self._machine: Machine | None = None
         self._gpu = GpuWatch()
-        self._thrown: list[shelf.TrashedRun] = []
         self._states: dict[Path, str] = {}
 
     def compose_body(self) -> ComposeResult:
@@ -112,16 +105,6 @@ class RunsScreen(DiffoptScreen):
     def on_unmount(self) -> None:
         """Let the GPU's tool go."""
         self._gpu.stop()
-
-    @property
-    def table(self) -> RunTable:
-        """The table."""
-        return self.query_one(RunTable)
-
-    @property
-    def row(self) -> RunRow | None:
-        """The run that the cursor is on."""
-        return self.table.row
 
     # The list
 
@@ -331,195 +314,3 @@ class RunsScreen(DiffoptScreen):
         self._listing = Listing(self.diffopt.runs_dir)
         self._details.clear()
         self._list()
-
-    # What is done to the selected run
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Grey out what cannot be done now."""
-        return None if self._why_not(action) else True
-
-    def on_key(self, event: events.Key) -> None:
-        """Say why a grey key does nothing."""
-        active = self.active_bindings.get(event.key)
-        if active is None or active.enabled or active.node is not self:
-            return
-        if (reason := self._why_not(active.binding.action)) is not None:
-            event.stop()
-            self._refuse(reason)
-
-    def _why_not(self, action: str) -> str | None:
-        if action == "undo_trash":
-            return None if self._thrown else "Nothing was thrown away since the dashboard began."
-        if action not in _OF_A_RUN:
-            return None
-        if not self.is_mounted or (row := self.row) is None:
-            return "No run is selected."
-        if action in ("trash", "archive") and row.is_live:
-            return f"{row.name} is {words.word(row.state)}: its engine is at work. C cancels it."
-        if not row.is_readable and action != "trash":
-            return row.reason or f"{row.name} is being read."
-        return why_not(action, _snapshot(row))
-
-    def _refuse(self, reason: str) -> None:
-        self.diffopt.tell(reason, "warning", kind=f"refused {reason}")
-
-    def action_mark(self) -> None:
-        """Mark for Compare, or take the mark away, and go on to the next."""
-        row, marked = self.row, self.diffopt.marked
-        if row is None:
-            return
-        if row.path in marked:
-            marked.remove(row.path)
-        else:
-            marked.append(row.path)
-        self._show_rows()
-        self.table.cursor += 1
-
-    @work(exclusive=True, group="ask")
-    async def action_new_run(self) -> None:
-        """Offer the recipes and show the chosen one's settings."""
-        from tui.asking import Pick
-        from tui.presets import presets
-
-        recipes = [preset for preset in presets() if preset.recipe is not None]
-        lines: list[Content | str] = [
-            Content.assemble((f"{one.name:12}", "bold"), (one.words, "$text-muted"))
-            for one in recipes
-        ]
-        hint = "enter shows its settings, ^r there starts it · esc closes"
-        chosen = await self.app.push_screen_wait(Pick("A new run from a recipe", lines, hint))
-        if chosen is not None:
-            self.diffopt.open_config(recipes[chosen].recipe or "")
-
-    def action_duplicate(self) -> None:
-        """Show a copy of the run's settings, for a new run."""
-        if self.row is not None:
-            self.diffopt.open_config(RunFolder(self.row.path), is_clone=True)
-
-    def action_edit_config(self) -> None:
-        """Show the run's settings."""
-        if self.row is not None:
-            self.diffopt.open_config(RunFolder(self.row.path))
-
-    def action_pause(self) -> None:
-        """Hold still, or go on."""
-        if self.row is not None and self.row.state == "paused":
-            self.action_resume()
-        else:
-            self._send(CommandKind.PAUSE)
-
-    def action_pause_and_free(self) -> None:
-        """Hold still and give the memory back."""
-        self._send(CommandKind.PAUSE_AND_FREE)
-
-    def action_resume(self) -> None:
-        """Go on; a run without an engine gets one."""
-        if self.row is None:
-            return
-        if is_taking_up(_snapshot(self.row)):
-            self.diffopt.take_up(RunFolder(self.row.path))
-            self._list()
-        else:
-            self._send(CommandKind.RESUME)
-
-    @work(exclusive=True, group="ask")
-    async def action_cancel_stage(self) -> None:
-        """Ask, then give the stage up."""
-        row = self.row
-        stage = row.view.current_stage if row is not None and row.view is not None else None
-        if row is None or stage is None:
-            return
-        answer = await self.diffopt.ask(about_stage(_snapshot(row)))
-        if answer == "checkpoint":
-            self._send(CommandKind.CHECKPOINT, row)
-        if answer in ("checkpoint", "cancel"):
-            self._send(CommandKind.CANCEL_STAGE, row, stage=stage.stage)
-
-    @work(exclusive=True, group="ask")
-    async def action_cancel_run(self) -> None:
-        """Ask for the run's name, then end it."""
-        row = self.row
-        if row is not None and await self.diffopt.ask(about_run(row.name)) == "yes":
-            self._send(CommandKind.CANCEL_RUN, row)
-
-    def _send(
-        self, kind: CommandKind, row: RunRow | None = None, *, stage: int | None = None
-    ) -> None:
-        row = row or self.row
-        if row is not None:
-            self.diffopt.send(RunFolder(row.path), kind, stage=stage)
-            self.set_timer(0.3, self._list)
-
-    # Putting away
-
-    def action_archive(self) -> None:
-        """Put the run out of the way, or take it back."""
-        row = self.row
-        if row is None:
-            return
-        run = RunFolder(row.path)
-        try:
-            if row.is_archived:
-                shelf.unarchive(run)
-                self.diffopt.tell(f"{row.name} is listed again")
-            else:
-                shelf.archive(run, client=CLIENT)
-                self.diffopt.tell(f"{row.name} is archived; / archived:yes shows it")
-        except DiffoptError as error:
-            self.diffopt.tell(str(error), "error")
-        self._list()
-
-    @work(exclusive=True, group="ask")
-    async def action_trash(self) -> None:
-        """Ask, then move the run to the trash."""
-        row = self.row
-        if row is None or await self.diffopt.ask(about_trash(row.name)) != "yes":
-            return
-        try:
-            self._thrown.append(shelf.trash(RunFolder(row.path), client=CLIENT))
-        except DiffoptError as error:
-            self.diffopt.tell(str(error), "error")
-            return
-        self.diffopt.tell(f"{row.name} is in the trash. u takes it back.")
-        self._list()
-
-    def action_undo_trash(self) -> None:
-        """Take the run thrown away last back."""
-        if not self._thrown:
-            return
-        try:
-            run = shelf.restore(self._thrown.pop())
-        except DiffoptError as error:
-            self.diffopt.tell(str(error), "error")
-        else:
-            self.diffopt.tell(f"{run.name} is back")
-        self._list()
-
-    @work(exclusive=True, group="ask")
-    async def action_empty_trash(self) -> None:
-        """Ask, then delete what is in the trash for good."""
-        root = self.diffopt.runs_dir
-        there = shelf.list_trash(root)
-        if not there:
-            self.diffopt.tell("The trash is empty.")
-            return
-        size = await asyncio.to_thread(shelf.folder_bytes, root / shelf.TRASH)
-        if await self.diffopt.ask(about_emptying(len(there), words.bytes_(size))) != "yes":
-            return
-        try:
-            count, freed = await asyncio.to_thread(shelf.empty_trash, root)
-        except DiffoptError as error:
-            self.diffopt.tell(str(error), "error")
-        else:
-            self._thrown.clear()
-            self.diffopt.tell(f"{count} runs deleted, {words.bytes_(freed)} freed")
-
-
-def _snapshot(row: RunRow) -> Snapshot:
-    """Return the run as Live knows it, so that both screens allow and refuse the same."""
-    return Snapshot(
-        run=RunFolder(row.path),
-        view=row.view or RunView(state=row.state),
-        status=row.status,
-        is_loaded=True,
-    )
