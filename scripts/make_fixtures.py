@@ -201,6 +201,30 @@ def make_middleless_half(folder: Path) -> None:
     write_reference(network, folder, timesteps=(999, 0.25, 500.5), class_labels=labels)
 
 
+def make_sd15_lora(folder: Path, base: Path) -> None:
+    """Adapters on the tiny Stable Diffusion of `base`, as peft and diffusers write them."""
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    torch.manual_seed(4)
+    network = diffusers.UNet2DConditionModel.from_pretrained(base, subfolder="unet")
+    targets = ["to_q", "to_out.0", "proj_in", "ff.net.0.proj", "conv1", "time_emb_proj"]
+    network.add_adapter(
+        LoraConfig(r=2, lora_alpha=5, target_modules=targets, init_lora_weights=False)
+    )
+    diffusers.StableDiffusionPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=get_peft_model_state_dict(network),
+        unet_lora_adapter_metadata=network.peft_config["default"].to_dict(),
+    )
+    network = network.double()
+    z, text = torch.randn(1, 4, 8, 8).double(), torch.randn(1, 7, 24).double()
+    with torch.no_grad():
+        out = network(z, torch.tensor(500), text).sample
+    tensors = {"in": z, "encoder_hidden_states": text, "out.t500": out}
+    tensors = {key: value.float().contiguous() for key, value in tensors.items()}
+    save_file(tensors, folder / "reference.safetensors")
+
+
 def main() -> None:
     """Make every fixture in the folder given."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -214,6 +238,7 @@ def main() -> None:
     make_ddpm_flat(folder / "ddpm_flat")
     make_learned_sharded(folder / "learned_sharded")
     make_middleless_half(folder / "middleless_half")
+    make_sd15_lora(folder / "sd15_lora", default / "sd15")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Adapters change nothing until trained, hold the base once, and come off without a trace."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -8,10 +9,13 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from safetensors.numpy import load_file
 
 from engine.errors import ConfigError
 from engine.models.diffusion import DiffusionModel
+from engine.models.loading import load_model
 from engine.models.lora import adapted, adapters, fuse, has_adapters, unfuse
+from engine.models.lora_files import load_lora
 from engine.settings import LoraSettings
 from engine.unet_layers import LORA_TARGETS, unet_layers
 
@@ -181,3 +185,23 @@ def test_an_adapted_teacher_may_be_held_in_fewer_bits(
     assert not has_adapters(teacher.network)
     wanted = answer(student.network)
     assert np.abs(answer(teacher.network) - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+def test_adapters_written_by_peft_answer_as_in_diffusers(
+    relative_to_largest: Callable[[np.ndarray, np.ndarray], float],
+) -> None:
+    """Rank 2, alpha 5 in the file's header, on linear layers and convolutions."""
+    fixtures = Path(__file__).parents[2] / "fixtures"
+    known = load_file(fixtures / "sd15_lora" / "reference.safetensors")
+    plain = load_model(fixtures / "sd15").model.network
+    new = load_lora(plain, fixtures / "sd15_lora")
+    z = mx.array(np.ascontiguousarray(known["in"].transpose(0, 2, 3, 1)))
+    condition = {"encoder_hidden_states": mx.array(known["encoder_hidden_states"])}
+    found, base, fused = (
+        np.array(network(z, mx.array([500.0]), condition)).transpose(0, 3, 1, 2)
+        for network in (new, plain, fuse(new))
+    )
+    wanted = known["out.t500"]
+    assert relative_to_largest(found, wanted) < 1e-5
+    assert relative_to_largest(fused, wanted) < 1e-5
+    assert relative_to_largest(base, wanted) > 0.05
