@@ -229,7 +229,8 @@ def pace(run: RunFolder, pairs: int, words: Sequence[str]) -> Iterator[Figure]:
                 after, _, last = reader.latest()["progress"]
                 seconds[is_open] = (after - before) / max(1, last - first)
             os.kill(terminal.process.pid, signal.SIGCONT)
-            ratios.append(math.log(seconds[True] / seconds[False]))
+            if all(seconds.values()):  # a window without a step tells nothing
+                ratios.append(math.log(seconds[True] / seconds[False]))
     mean = statistics.fmean(ratios)
     bound = mean + 1.7 * statistics.stdev(ratios) / math.sqrt(len(ratios))  # one-sided, t of 30
     yield Figure("worker's step, dashboard open / none", math.exp(mean), 1.05, "")
