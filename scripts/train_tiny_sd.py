@@ -1,4 +1,4 @@
-"""Train the bundled tiny Stable Diffusion pipeline with PyTorch and diffusers: `make tiny-sd`.
+"""Train the bundled tiny Stable Diffusion pipeline: `python scripts/train_tiny_sd.py`.
 
 About half an hour on one core. Needs the interop extra; PyTorch takes a third of MLX's time on a
 Linux CPU, and a pipeline that diffusers itself has made is the better test of our loading.
