@@ -90,8 +90,18 @@ def test_a_folder_says_how_it_is_sampled(fixtures: Path) -> None:
     assert loaded.model.schedule.final_alpha_cumprod == loaded.model.schedule.alphas_cumprod[0]
 
 
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
-@pytest.mark.parametrize("steps", [4, 50])
+@pytest.mark.parametrize(
+    ("case", "spacing", "steps"),
+    [
+        ("sd15", "leading", 4),
+        ("sd15", "trailing", 4),
+        ("sd15", "leading", 50),
+        ("sd21v", "leading", 4),
+        ("sd21v", "trailing", 4),
+        ("sd21v", "trailing", 50),
+    ],
+    indirect=["case"],
+)
 def test_ddim_is_that_of_diffusers(case: Case, spacing: Spacing, steps: int) -> None:
     states = case.states(case.loaded.settings.grid(steps, spacing))
     key = f"ddim.{spacing}.{steps}"
@@ -102,7 +112,9 @@ def test_ddim_is_that_of_diffusers(case: Case, spacing: Spacing, steps: int) -> 
     case.hold(states[KEPT_OF_50] if steps == 50 else states, f"{key}.x")
 
 
-@pytest.mark.parametrize("steps", [4, 50])
+@pytest.mark.parametrize(
+    ("case", "steps"), [("sd15", 4), ("sd21v", 4), ("sd21v", 50)], indirect=["case"]
+)
 def test_linspace_ddim_is_that_of_diffusers_when_stepped_to_where_it_steps(
     case: Case, steps: int
 ) -> None:
