@@ -58,7 +58,7 @@ PHASES = {
     "exporting": ("export",),
 }
 POLL_SECONDS = 0.002
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 400.0
 SAVING_SECONDS = 0.003
 
 

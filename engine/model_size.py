@@ -3,7 +3,7 @@
 The memory of a training step is counted, part by part: what is held between steps exactly, what a
 step holds for its gradient by the coefficients below. Those were fitted to measured peaks of 8
 small networks on a Linux CPU (benchmarks/step_memory.py measures them again); there the total is
-within 12 %. Metal and CUDA keep other things and were not measured. Used by `diffopt inspect`.
+within 15 %. Metal and CUDA keep other things and were not measured. Used by `diffopt inspect`.
 """
 
 import json
