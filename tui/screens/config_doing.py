@@ -39,7 +39,7 @@ class ConfigDoing(DiffoptScreen):
         self.estimate: Estimate | None = None  # what the draft costs, as far as it is known
         self._disk_told = ""  # what became of the file on disk: "", "changed", "gone"
 
-    # What ConfigScreen does with its panes
+    # What ConfigPanes and ConfigScreen do
 
     def flush(self) -> None:
         """Bring what is typed to the draft now."""
