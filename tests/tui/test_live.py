@@ -25,7 +25,8 @@ from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tui.app import DiffoptApp
 from tui.dialogs import Dialog
 from tui.options import Options
-from tui.screens.live import FindBox, LiveScreen, Panes
+from tui.screens.live import LiveScreen
+from tui.screens.live_view import FindBox, Panes
 from tui.targets import Target
 from tui.widgets.chart import Charts
 from tui.widgets.log import Log

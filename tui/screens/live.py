@@ -1,7 +1,8 @@
 """The Live screen: one run while it works, and everything that may be done to it.
 
 A run that has ended is shown by the same reader. What a key asks is told at once and confirmed when
-the worker's answer stands in the journal, by whoever it was asked.
+the worker's answer stands in the journal, by whoever it was asked (`live_control.py`); the keys of
+the view and the panes' places are in `live_view.py`.
 """
 
 from __future__ import annotations
@@ -10,20 +11,17 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
-from textual.widget import Widget
-from textual.widgets import Input
 
 from tui.follow import BUSY_SECONDS, Follower, Snapshot
 from tui.gallery import SampleFile
 from tui.keys import bindings_for
 from tui.machine import GpuWatch, Machine, look
 from tui.messages import RunOpened, SnapshotTaken
-from tui.screens.live_control import LiveControl
-from tui.screens.live_layout import TABS, LiveLayout, regions
+from tui.screens.live_layout import regions
+from tui.screens.live_view import FindBox, LiveView, Panes
 from tui.screens.live_words import banner, right, subject
 from tui.widgets.chart import Charts
 from tui.widgets.grid_axis import GridAxis
@@ -34,8 +32,6 @@ from tui.widgets.samples import SamplesPane
 from tui.widgets.stage_tree import StageTree
 
 if TYPE_CHECKING:
-    from textual.layout import Layout
-
     from engine.run import RunFolder
 
 CHART_SECONDS = 2.0
@@ -43,7 +39,6 @@ MACHINE_SECONDS = 4.0
 SEEN_SECONDS = 30.0
 MOST_HELD_SECONDS = 0.5
 _TREE_SECONDS = 1.0
-_TAB_WORDS = {"log": "Log", "samples": "Samples", "hardware": "Hardware", "timesteps": "Timesteps"}
 EMPTY = (
     "No run is shown yet.",
     "",
@@ -54,36 +49,7 @@ EMPTY = (
 )
 
 
-class FindBox(Input):
-    """Where the log's filter is typed."""
-
-    DEFAULT_CSS = """
-    FindBox, FindBox:focus { height: 1; border: none; padding: 0 1; background: $surface; }
-    """
-
-
-class Panes(Widget):
-    """The panes, each at its place."""
-
-    DEFAULT_CSS = "Panes { height: 1fr; width: 1fr; }"
-
-    def __init__(self, *children: Widget) -> None:
-        """Hold the panes."""
-        super().__init__(*children, id="panes")
-        self.places = LiveLayout()
-
-    @property
-    def layout(self) -> Layout:
-        """The layout of Live."""
-        return self.places
-
-    def rearrange(self) -> None:
-        """Give every pane its region anew."""
-        for pane in self.children:  # a child's layout is what makes the regions be asked for again
-            pane.refresh(repaint=False, layout=True)
-
-
-class LiveScreen(LiveControl):
+class LiveScreen(LiveView):
     """Live."""
 
     NAME = "live"
@@ -94,8 +60,6 @@ class LiveScreen(LiveControl):
         super().__init__()
         self.machine: Machine | None = None
         self._gpu = GpuWatch()
-        self._away = ""
-        self._charted: object = None
         self._treed = (0.0, "")
         self._held = ExitStack()  # paints held back
 
@@ -294,207 +258,3 @@ class LiveScreen(LiveControl):
         """Whether the hardware pane has no place of its own."""
         body = self.query_one("#panes").size
         return "hardware" not in regions(body.width, body.height)
-
-    # Keys: the view
-
-    def action_zoom(self) -> None:
-        """Show the focused pane alone, or all again."""
-        panes = self.query_one(Panes)
-        focused = self._focused_pane()
-        is_zoomed = panes.places.zoomed is not None
-        panes.places.zoomed = None if is_zoomed or focused is None else focused.id
-        self._laid_out()
-
-    def on_stage_tree_opened(self, message: StageTree.Opened) -> None:
-        """Tell more of a line of the tree."""
-        if message.line.note:
-            self.diffopt.tell(message.line.note, kind=f"note {message.line.key}")
-
-    def action_open(self) -> None:
-        """Enlarge the focused pane."""
-        self.action_zoom()
-
-    def action_next_tab(self) -> None:
-        """Show the next pane in the shared place."""
-        self._turn_tab(1)
-
-    def action_previous_tab(self) -> None:
-        """Show the pane before in the shared place."""
-        self._turn_tab(-1)
-
-    def action_find(self) -> None:
-        """Filter the log while typing."""
-        self._show_pane("log")
-        box = self.query_one(FindBox)
-        box.value = self.query_one(Log).filter
-        box.display = True
-        box.focus()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter as it is typed."""
-        if event.input.id == "find":
-            self.query_one(Log).filter = event.value
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Keep the filter and go back to the log."""
-        if event.input.id == "find":
-            self._close_find()
-
-    def action_next_hit(self) -> None:
-        """Go to the next hit."""
-        self._go_to_hit(1)
-
-    def action_previous_hit(self) -> None:
-        """Go to the hit before."""
-        self._go_to_hit(-1)
-
-    def action_levels(self) -> None:
-        """Change which levels the log shows."""
-        self._show_pane("log")
-        self.query_one(Log).next_level()
-        self._remember_layout()
-
-    def action_wrap(self) -> None:
-        """Break the log's long lines, or cut them."""
-        self.query_one(Log).toggle_wrap()
-        self._remember_layout()
-
-    def action_follow(self) -> None:
-        """Freeze the focused pane, or let it go on; the log where neither it nor charts are."""
-        if isinstance(self.focused, Charts):
-            if not self.focused.toggle_follow():
-                self._charted = None
-                self._show_charts()
-        else:
-            self.query_one(Log).toggle_follow()
-
-    def action_log_y(self) -> None:
-        """Turn the chosen metric's height logarithmic, and back."""
-        self.query_one(Charts).toggle_log()
-
-    def action_x_axis(self) -> None:
-        """Show all steps, or those of the current stage."""
-        self.query_one(Charts).toggle_stage()
-
-    def action_metric(self) -> None:
-        """Choose the next metric."""
-        self.query_one(Charts).next_metric()
-
-    def action_zoom_in(self) -> None:
-        """Show fewer steps."""
-        self.query_one(Charts).zoom(0.5)
-
-    def action_zoom_out(self) -> None:
-        """Show more steps."""
-        self.query_one(Charts).zoom(2.0)
-
-    def action_zoom_all(self) -> None:
-        """Show all steps."""
-        self.query_one(Charts).zoom(None)
-
-    def go_back(self) -> bool:
-        """Close the filter, the zoom, the word of what happened: whichever is open."""
-        log, panes = self.query_one(Log), self.query_one(Panes)
-        if self.query_one(FindBox).display or log.filter:
-            log.filter = ""
-            self._close_find()
-            return True
-        if panes.places.zoomed is not None:
-            panes.places.zoomed = None
-            self._laid_out()
-            return True
-        if self._away:
-            self._away = ""
-            self._show_frame()
-            return True
-        return super().go_back()
-
-    # Panes
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Lay the panes out anew."""
-        super().on_resize(event)
-        self.call_after_refresh(self._laid_out)
-
-    def _laid_out(self) -> None:
-        """Fit tabs, focus and folded lines to the layout."""
-        panes = self.query_one(Panes)
-        panes.rearrange()
-        seen = regions(
-            panes.size.width,
-            panes.size.height,
-            tab=panes.places.tab,
-            zoomed=panes.places.zoomed,
-        )
-        for pane in panes.query(Pane):
-            pane.can_focus = pane.id in seen
-        is_tabbed = panes.places.zoomed is None and len(set(TABS) & seen.keys()) == 1
-        self._entitle_tabs(panes.places.tab if is_tabbed else None)
-        if self.focused is not None and self.focused.id not in seen and self.focused.id != "find":
-            self.query_one(f"#{next(iter(seen))}").focus()
-        self._show_machine()
-
-    def _entitle_tabs(self, tab: str | None) -> None:
-        for name in TABS:
-            pane = self.query_one(f"#{name}", Pane)
-            pane.heading = None if name != tab else _tab_strip(name)
-
-    def _recall_layout(self) -> None:
-        """Lay out as it was left; what does not fit is left out."""
-        kept = self.diffopt.preferences.layout.get(self.NAME)
-        if not isinstance(kept, dict):
-            return
-        if (tab := kept.get("tab")) in TABS:
-            self.query_one(Panes).places.tab = tab
-        log = self.query_one(Log)
-        if kept.get("wrap") is True:
-            log.toggle_wrap()
-        log.level = kept.get("level", log.level)
-
-    def _remember_layout(self) -> None:
-        preferences, log = self.diffopt.preferences, self.query_one(Log)
-        mine = {
-            "tab": self.query_one(Panes).places.tab,
-            "wrap": log.is_wrapped,
-            "level": log.level,
-        }
-        if preferences.layout.get(self.NAME) != mine:
-            preferences.set(layout={**preferences.layout, self.NAME: mine})
-
-    def _turn_tab(self, by: int) -> None:
-        panes = self.query_one(Panes)
-        is_focused = self.focused is not None and self.focused.id == panes.places.tab
-        panes.places.tab = TABS[(TABS.index(panes.places.tab) + by) % len(TABS)]
-        self._laid_out()
-        self._remember_layout()
-        if is_focused:
-            self.query_one(f"#{panes.places.tab}").focus()
-
-    def _show_pane(self, name: str) -> None:
-        panes = self.query_one(Panes)
-        if name in TABS:
-            panes.places.tab = name
-        if panes.places.zoomed not in (None, name):
-            panes.places.zoomed = None
-        self._laid_out()
-
-    def _focused_pane(self) -> Widget | None:
-        focused = self.focused
-        return focused if isinstance(focused, Pane) else self.query_one(Log)
-
-    def _close_find(self) -> None:
-        self.query_one(FindBox).display = False
-        self.query_one(Log).focus()
-
-    def _go_to_hit(self, direction: int) -> None:
-        if not self.query_one(Log).next_hit(direction):
-            self.diffopt.tell("No further hit.", kind="hit")
-
-
-def _tab_strip(here: str) -> Content:
-    """Return the title of the shared place, with the pane that is seen standing out."""
-    parts: list[tuple[str, str]] = []
-    for name in TABS:
-        parts.append((_TAB_WORDS[name], "bold $accent" if name == here else "$text-muted"))
-        parts.append((" · ", "$text-disabled"))
-    return Content.assemble(*parts[:-1], ("  [ ]", "$text-disabled"))
