@@ -27,7 +27,8 @@ from tui.config_words import (
 from tui.draft import Draft
 from tui.schema import sections, settings_by_key
 from tui.screens.config_doing import ConfigDoing
-from tui.widgets.form import Form, Row
+from tui.widgets.form import Form
+from tui.widgets.form_rows import Row
 from tui.widgets.pane import Pane
 from tui.widgets.yaml_area import YamlArea
 
