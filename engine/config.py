@@ -187,6 +187,20 @@ def config_from_dict(content: Mapping[str, Any], name: str) -> DiffusionOptimiza
     return _built(DiffusionOptimizationConfig, values, "", name)
 
 
+def make_paths_absolute(config: DiffusionOptimizationConfig) -> None:
+    """Make the paths among the settings absolute, for a run may be taken up from another folder.
+
+    Names of what is bundled, and of models that are not on this disk, stay.
+    """
+    folder = Path(config.model_path).expanduser()
+    if not config.model_path.startswith("bundled:") and folder.exists():
+        config.model_path = str(folder.absolute())
+    for name in ("images", "prompts"):
+        source = getattr(config.data, name)
+        if source is not None and not source.startswith("bundled:"):
+            setattr(config.data, name, str(Path(source).expanduser().absolute()))
+
+
 def config_to_yaml(config: DiffusionOptimizationConfig) -> str:
     """Return the settings as YAML, every key with its description, unit and bounds as a comment."""
     lines = ["# Settings of a diffopt run. `diffopt run THIS_FILE` repeats it."]

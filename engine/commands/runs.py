@@ -10,7 +10,12 @@ from pathlib import Path
 
 from engine.commands.listing import facts_of, summary_of
 from engine.commands.output import ProgressPrinter, line_for, say, say_json
-from engine.config import DiffusionOptimizationConfig, config_to_yaml, load_config
+from engine.config import (
+    DiffusionOptimizationConfig,
+    config_to_yaml,
+    load_config,
+    make_paths_absolute,
+)
 from engine.errors import RunError
 from engine.run import (
     CommandKind,
@@ -67,10 +72,7 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
 
     if not config.model_path.startswith("bundled:"):
         config.model_path = str(resolve_model_path(config.model_path, may_fetch=True).absolute())
-    for name in ("images", "prompts"):
-        source = getattr(config.data, name)
-        if source is not None and not source.startswith("bundled:"):
-            setattr(config.data, name, str(Path(source).expanduser().absolute()))
+    make_paths_absolute(config)
     original = load_model(
         config.model_path,
         steps=config.original.steps,

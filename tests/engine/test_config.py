@@ -15,6 +15,7 @@ from engine.config import (
     config_to_yaml,
     describe_fields,
     load_config,
+    make_paths_absolute,
     parse_config,
     recipe_names,
 )
@@ -317,3 +318,19 @@ def test_planned_steps_end_at_the_target() -> None:
     assert parse("").planned_steps()[-1] == 4
     assert len(parse("").planned_steps()) == 3
     assert parse("original: {steps: 64}\ntarget_steps: 8").planned_steps() == [32, 16, 8]
+
+
+def test_paths_become_absolute_and_names_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    config = parse_config("model_path: model\ndata: {prompts: lines.txt, images: null}", "test")
+    make_paths_absolute(config)
+    assert config.model_path == str(tmp_path / "model")
+    assert (config.data.prompts, config.data.images) == (str(tmp_path / "lines.txt"), None)
+    for name in ("bundled:digits", "owner/name"):
+        config = parse_config(f"model_path: {name}", "test")
+        make_paths_absolute(config)
+        assert config.model_path == name
+        assert config.data.prompts.startswith("bundled:")

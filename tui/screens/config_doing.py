@@ -229,7 +229,7 @@ class ConfigDoing(DiffoptScreen):
         self.run_worker(self._run(), exclusive=True, group="ask")
 
     async def _run(self) -> None:
-        from engine.config import config_to_yaml
+        from engine.config import config_to_yaml, make_paths_absolute
 
         draft = self.draft
         config = draft.checked.config if draft else None
@@ -245,9 +245,7 @@ class ConfigDoing(DiffoptScreen):
         )
         if await self.diffopt.ask(question) != "yes":
             return
-        folder = Path(config.model_path).expanduser()
-        if folder.exists():  # else a bundled model, or one of a hub
-            config.model_path = str(folder.absolute())
+        make_paths_absolute(config)
         try:
             run = self.diffopt.start_run(config_to_yaml(config), draft.source.label)
         except DiffoptError as error:
