@@ -1,8 +1,9 @@
 """The Config screen: form and YAML side by side over one draft.
 
 The draft (`tui/draft.py`) is the model; this file opens one, carries what is typed to it and moves
-through its mistakes and its past. How the panes show it is in `config_panes.py`; what is done with
-a finished draft (save, start, edit elsewhere, presets) in `config_doing.py`.
+through its mistakes and its past. How the panes show it is in `config_panes.py`; what it takes in
+from elsewhere (an editor, a paste, presets) in `config_taking.py`; what is done with a finished one
+(save, start) in `config_doing.py`.
 """
 
 from __future__ import annotations

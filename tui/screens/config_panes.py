@@ -26,7 +26,7 @@ from tui.config_words import (
 )
 from tui.draft import Draft
 from tui.schema import sections, settings_by_key
-from tui.screens.config_doing import ConfigDoing
+from tui.screens.config_taking import ConfigTaking
 from tui.widgets.form import Form
 from tui.widgets.form_rows import Row
 from tui.widgets.pane import Pane
@@ -36,7 +36,7 @@ COST_SECONDS = 0.5
 TABS = ("form", "yaml", "diff")
 
 
-class ConfigPanes(ConfigDoing):
+class ConfigPanes(ConfigTaking):
     """The half of Config that shows."""
 
     DEFAULT_CSS = """
