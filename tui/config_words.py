@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from tui import format
-from tui.draft import MISSING, Draft, shown
+from tui.draft import Draft
 from tui.schema import Section, Setting
+from tui.typed_values import MISSING, shown
 
 if TYPE_CHECKING:
     from engine.estimate import Estimate

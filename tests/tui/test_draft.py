@@ -12,9 +12,10 @@ from engine.config import config_to_yaml, load_config, parse_config
 from engine.errors import ConfigError
 from engine.run import RunFolder
 from tui import draft_file
-from tui.draft import MISSING, Draft, read_typed, shown
+from tui.draft import Draft
 from tui.draft_file import find_draft, open_source
 from tui.schema import key_order, sections, settings_by_key
+from tui.typed_values import MISSING, read_typed, shown
 from tui.yaml_edit import EditRefused
 
 TEXT = "# mine\nmodel_path: bundled:digits  # here\ntraining:\n  learning_rate: 1e-3  # high\n"

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
-from tui.draft import MISSING, Draft, shown
+from tui.draft import Draft
 from tui.schema import Section, Setting, sections
+from tui.typed_values import MISSING, shown
 from tui.widgets.line_editor import LineEditor
 from tui.widgets.pane import Pane
 
