@@ -26,7 +26,7 @@ demo: ## distil the bundled model from 50 steps to 4 and report its score
 
 test: ## run the tests
 	@$(SETUP) test
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: ## format, lint, types and the walls between packages
 	@$(SETUP) dev

@@ -1,5 +1,7 @@
 """What all tests share. Nothing here imports MLX: the viewer's tests run without it."""
 
+import os
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,10 @@ import engine
 
 # MLX takes the first BLAS it finds: the engine must be here before any test file imports MLX.
 assert engine.__version__
+
+# One run trains on a machine at a time: tests must not stand in line behind a person's run, nor
+# behind those of another process of the same test run.
+os.environ.setdefault("DIFFOPT_STATE_DIR", tempfile.mkdtemp(prefix="diffopt-tests-"))
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
