@@ -244,30 +244,34 @@ class _Walk:
             return
         heads = self._by_level("num_attention_heads", self._get("attention_head_dim", 8))[block]
         depth = self._by_level("transformer_layers_per_block", 1)[block]
+        if path.startswith("up") and self._get("reverse_transformer_layers_per_block", None):
+            depth = self._get("reverse_transformer_layers_per_block", 1)[::-1][block]
         if isinstance(depth, Sequence):
             depth = depth[layer]
         text = self._by_level("cross_attention_dim", 1280)[block]
         is_linear = bool(self._get("use_linear_projection", False))
 
-        def project(name: str) -> None:
+        inner = heads * (channels // heads)
+
+        def project(name: str, inputs: int, outputs: int) -> None:
             if is_linear:
-                self.linear(f"{path}.{name}", channels, channels, pixels)
+                self.linear(f"{path}.{name}", inputs, outputs, pixels)
             else:
-                self.conv(f"{path}.{name}", channels, channels, level, kernel=1)
+                self.conv(f"{path}.{name}", inputs, outputs, level, kernel=1)
 
         self.norm(f"{path}.norm", channels, pixels)
-        project("proj_in")
+        project("proj_in", channels, inner)
         for k in range(depth):
             block_path = f"{path}.transformer_blocks.{k}"
-            self.norm(f"{block_path}.norm1", channels, pixels)
-            self.heads(f"{block_path}.attn1", channels, channels, pixels, pixels, heads)
-            self.norm(f"{block_path}.norm2", channels, pixels)
-            self.heads(f"{block_path}.attn2", channels, text, pixels, self._tokens, heads)
-            self.norm(f"{block_path}.norm3", channels, pixels)
-            self.linear(f"{block_path}.ff.net.0.proj", channels, 8 * channels, pixels)
-            self.add(f"{block_path}.ff.gate", "gate", 8 * channels, 4 * channels, pixels)
-            self.linear(f"{block_path}.ff.net.2", 4 * channels, channels, pixels)
-        project("proj_out")
+            self.norm(f"{block_path}.norm1", inner, pixels)
+            self.heads(f"{block_path}.attn1", inner, inner, pixels, pixels, heads)
+            self.norm(f"{block_path}.norm2", inner, pixels)
+            self.heads(f"{block_path}.attn2", inner, text, pixels, self._tokens, heads)
+            self.norm(f"{block_path}.norm3", inner, pixels)
+            self.linear(f"{block_path}.ff.net.0.proj", inner, 8 * inner, pixels)
+            self.add(f"{block_path}.ff.gate", "gate", 8 * inner, 4 * inner, pixels)
+            self.linear(f"{block_path}.ff.net.2", 4 * inner, inner, pixels)
+        project("proj_out", inner, channels)
 
     def self_attention(self, path: str, channels: int, pixels: int, is_middle: bool) -> None:
         """Add the attention of a UNet2DModel."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.errors import DiffoptError
-from engine.run import CommandRecord, JournalReader, MetricPoint, RunFolder, RunStatus
+from engine.run import CommandRecord, JournalReader, MetricPoint, RunFolder, RunState, RunStatus
 from engine.run.reader import Poll
 from tui.fold import fold, with_progress
 from tui.logbook import LogBook, WorkerLog
@@ -29,6 +29,7 @@ _HURRY_SECONDS = 4.0
 _IDLE_AFTER_SECONDS = 4.0
 _CHUNK = 400  # events read at a time, so that keys are heard in between
 _LOG_LINES = 1000
+_OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 _AWAY_SECONDS = 20.0  # less is not worth a word
 _PATIENCE_SECONDS = 0.05  # for one who has locked the journal: the screen must not wait with us
 _BROKEN = (DiffoptError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError)
@@ -231,7 +232,10 @@ class Follower:
             return ""
         event_id, moment = self._seen
         seconds = time.time() - moment
-        if seconds < _AWAY_SECONDS or event_id >= reader.last_id:
+        if seconds < _AWAY_SECONDS:
+            return ""
+        is_over = reader.latest().get("state") in _OVER
+        if is_over and event_id >= reader.last_id:  # the end was seen before
             return ""
         return away(reader.facts(event_id), seconds)
 

@@ -169,6 +169,22 @@ def test_one_who_comes_back_is_told_what_happened(run: RunFolder) -> None:
         ]
 
 
+def test_one_who_comes_back_to_a_working_run_is_told_that_nothing_happened(run: RunFolder) -> None:
+    with working(run, *UP_TO_TRAINING):
+        seen = caught_up(Follower(run, lambda _: None)).view.last_id
+        told: list[Snapshot] = []
+        caught_up(Follower(run, told.append, seen=(seen, time.time() - 14 * 60)))
+        assert [one.away for one in told if one.away] == ["Away 14 min: nothing new."]
+
+
+def test_the_end_of_a_run_is_told_once(recorded: Recorded) -> None:
+    run = recorded("smoke")
+    seen = caught_up(Follower(run, lambda _: None)).view.last_id
+    told: list[Snapshot] = []
+    caught_up(Follower(run, told.append, seen=(seen, time.time() - 14 * 60)))
+    assert not any(one.away for one in told)
+
+
 def test_one_who_was_away_for_a_moment_is_not_told(run: RunFolder) -> None:
     with working(run, *UP_TO_TRAINING):
         told: list[Snapshot] = []
