@@ -566,7 +566,7 @@ def test_a_run_out_of_room_waits_and_loses_nothing(start: Start, unharmed: dict[
     time.sleep(0.5)
     assert worked.last_step() == step, "it holds still"
     resource.prlimit(worked.process.pid, resource.RLIMIT_FSIZE, before)
-    assert worked.end() == 0
+    assert worked.end() == 0, worked.run.log_path.read_text()
     assert worked.outcome() == unharmed
     told = [event for event in worked.events() if isinstance(event, DiskLow | Paused | Continued)]
     assert {type(event) for event in told} == {DiskLow, Paused, Continued}
