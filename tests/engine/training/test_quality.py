@@ -19,11 +19,15 @@ COUNT = 400
 
 
 def scorer_of(
-    teacher: np.ndarray, other: np.ndarray, fitted_on: np.ndarray, **settings: int
+    teacher: np.ndarray,
+    other: np.ndarray,
+    fitted_on: np.ndarray,
+    *,
+    resamples: int = 200,
+    seed: int = 0,
 ) -> QualityScorer:
-    return QualityScorer(
-        teacher, other, Components.fit(fitted_on, len(teacher)), **({"resamples": 200} | settings)
-    )
+    components = Components.fit(fitted_on, len(teacher))
+    return QualityScorer(teacher, other, components, resamples=resamples, seed=seed)
 
 
 @pytest.fixture(scope="module")
