@@ -125,8 +125,8 @@ def test_from_nothing_to_a_finished_run_over_a_dropped_connection(tmux: Tmux) ->
     first.until("No runs yet")
     first.press("n")
     first.until("A new run")
-    first.press("Tab", "Tab", "Enter")  # not now, demo, smoke
-    first.until("smoke")
+    first.press("Down", "Enter")  # past demo
+    first.until("recipe smoke")
     first.press("C-r")
     first.until("Start a run")
     first.press("y")

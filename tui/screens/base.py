@@ -117,6 +117,12 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
         """Hide what has nothing to say."""
         self.query_one("#banner").display = False
         self._measure(self.app.size.width, self.app.size.height)
+        # a size that came while the screen was still being put together is taken up here
+        self.call_after_refresh(self._measure_again)
+
+    def _measure_again(self) -> None:
+        if self.is_attached:
+            self._measure(self.app.size.width, self.app.size.height)
 
     def on_screen_resume(self) -> None:
         """Let the timers go on."""
