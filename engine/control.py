@@ -282,7 +282,10 @@ class Control:
 
     def _next_command(self) -> Command | None:
         """Return the oldest command; one at a time, for obeying it may take others in."""
-        return next(iter(self.journal.pending()), None)
+        try:
+            return next(iter(self.journal.pending()), None)
+        except JournalFull:  # even a look may need room for SQLite's shared index
+            return None  # asked again after the next step, whose writing waits for room
 
     def _obey(self, command: Command, save: Save | None) -> None:
         # a stop may be left half obeyed, for want of room; what else is begun is carried through

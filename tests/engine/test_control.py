@@ -563,3 +563,13 @@ def test_a_sigterm_ends_the_wait_for_room(control: Control) -> None:
     with pytest.raises(StopWork):
         control.with_room(failing(10**9, DiskFull("no room")))
     thread.join()
+
+
+def test_a_look_for_commands_that_finds_no_room_does_not_end_the_run(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> list[Command]:
+        raise JournalFull("no room for the shared index")
+
+    monkeypatch.setattr(control.journal, "pending", full)
+    control.between_steps()
