@@ -9,12 +9,16 @@ one.
 
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TEMPORARY_MARK = ".tmp-"
 
@@ -115,3 +119,25 @@ def write_json(path: Path, content: Any) -> None:
     NaN is refused, for other readers refuse it.
     """
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, "np.ndarray"], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Replace the content of `path`, whole or not at all, with tensors as a safetensors file.
+
+    Raises OSError with its number where the file system refuses, as every other writer does:
+    safetensors itself tells it in words alone.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with replacing(path) as temporary:
+        try:
+            save_file(dict(tensors), temporary, metadata=dict(metadata) if metadata else None)
+        except SafetensorError as error:
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        temporary.chmod(0o644)  # safetensors makes it for its owner alone

@@ -20,9 +20,8 @@ from typing import IO, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from engine.files import replacing, sync_file
+from engine.files import sync_file, write_safetensors
 from engine.run import ensure_room
 
 logger = logging.getLogger(__name__)
@@ -67,9 +66,8 @@ class Memory:
         ensure_room(path, 2 * size + (1 << 20), "a checkpoint")
         metadata = {"format": _FORMAT, "facts": facts, "sha256": _digest(tensors, facts)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            # safetensors has no file without a tensor
-            save_file(tensors or {"empty": np.zeros(1, np.uint8)}, temporary, metadata=metadata)
+        # safetensors has no file without a tensor
+        write_safetensors(path, tensors or {"empty": np.zeros(1, np.uint8)}, metadata)
         return path
 
     def recall(self, name: str) -> Record | None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from engine.commands.output import say
 from engine.commands.prompting import Prompted
 from engine.diffusion.grid import grid_at
 from engine.errors import ConfigError, DataError
-from engine.files import replacing
+from engine.files import write_safetensors
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel, load_model
 from engine.pictures import save_sheet
@@ -59,8 +59,7 @@ def sample(options: argparse.Namespace) -> int:
         rows = [pictures[i : i + _COLUMNS] for i in range(0, len(pictures), _COLUMNS)]
         save_sheet(out, rows)
     else:
-        with replacing(out) as temporary:
-            save_file({"samples": np.ascontiguousarray(samples.transpose(0, 3, 1, 2))}, temporary)
+        write_safetensors(out, {"samples": np.ascontiguousarray(samples.transpose(0, 3, 1, 2))})
     timesteps = ", ".join(f"{t:g}" for t in model.grid.timesteps)
     say(f"{len(samples)} samples of {model.steps} steps ({model.solver}; {timesteps}) in {out}")
     return 0

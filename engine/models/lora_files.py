@@ -14,10 +14,9 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from engine.errors import CheckpointError
-from engine.files import replacing
+from engine.files import write_safetensors
 from engine.models.lora import LoraLayer, adapted_by, adapters
 
 LORA_NAME = "pytorch_lora_weights.safetensors"
@@ -42,9 +41,7 @@ def lora_tensors(network: nn.Module) -> dict[str, np.ndarray]:
 def save_lora(network: nn.Module, folder: Path) -> Path:
     """Write the adapters of `network` into `folder`, whole or not at all; return the file."""
     path = folder / LORA_NAME
-    with replacing(path) as temporary:
-        save_file(lora_tensors(network), temporary, metadata={"format": "pt"})
-        temporary.chmod(0o644)
+    write_safetensors(path, lora_tensors(network), {"format": "pt"})
     return path
 
 

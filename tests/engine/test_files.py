@@ -1,11 +1,14 @@
 """Files and folders are replaced whole or not at all."""
 
+import errno
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from engine import files
 from engine.files import (
@@ -14,8 +17,14 @@ from engine.files import (
     sync_path,
     temporary_name,
     write_json,
+    write_safetensors,
     write_text,
 )
+
+try:
+    import resource
+except ImportError:  # not on every system
+    resource = None
 
 
 class CutOffError(Exception):
@@ -146,3 +155,29 @@ def temporary_file_name(path: Path) -> str:
 
 def test_folders_can_be_synced_too(tmp_path: Path) -> None:
     sync_path(tmp_path)
+
+
+def test_tensors_are_written_whole_and_read_by_everybody(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, {"x": np.arange(6.0).reshape(2, 3)}, {"format": "pt"})
+    np.testing.assert_array_equal(load_file(path)["x"], np.arange(6.0).reshape(2, 3))
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(resource is None, reason="needs a limit on files")
+def test_tensors_without_room_are_an_error_with_its_number_and_leave_the_old_file(
+    tmp_path: Path,
+) -> None:
+    assert resource is not None
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, {"x": np.ones(3)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as refusal:
+            write_safetensors(path, {"x": np.ones(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refusal.value.errno == errno.EFBIG
+    assert load_file(path)["x"].shape == (3,)
+    assert names_in(tmp_path) == ["a.safetensors"]
