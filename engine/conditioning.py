@@ -29,6 +29,7 @@ from engine.run.events import LogLine
 from engine.training.conditions import Conditions, ConditionSets
 from engine.training.images import decoded_images, load_images
 from engine.training.prompts import captioned_images, load_prompts, split_prompts
+from engine.training.spaces import decoder_of
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,11 @@ def surroundings(run: RunContext) -> dict[str, Callable[..., Any]]:
         is_guided = model.guidance is not None
         return pipeline.condition(prompts, negative or None, size=size, is_guided=is_guided)
 
-    return {"begin": begin, "finish": pipeline.pictures}
+    return {"begin": begin, "finish": partial(_decoded, pipeline)}
+
+
+def _decoded(pipeline: LatentPipeline, latents: mx.array) -> mx.array:
+    return mx.array(decoder_of(pipeline)(np.array(latents)))
 
 
 def _prompts(config: DiffusionOptimizationConfig) -> list[str]:

@@ -3,6 +3,7 @@
 No decisions here.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from engine.training.conditions import ConditionSets, classes
 from engine.training.evaluate import Evaluator, sample_teacher
 from engine.training.noise_sets import NoiseSet, Purpose, unit_noise
 from engine.training.quality import Components
-from engine.training.spaces import Space, decoder_of, spaces_of
+from engine.training.spaces import Decode, Space, decoder_of, spaces_of
 from engine.training.trajectories import (
     Trajectories,
     refuse_infinite,
@@ -42,6 +43,8 @@ from engine.training.trajectories import (
 
 Progress = Callable[[int, int], None]
 Paths = Callable[[], Trajectories]  # made, or read, when first asked for
+
+_DECODED_AT_ONCE = 8  # pictures that a kill costs
 
 
 @dataclass
@@ -79,7 +82,9 @@ class RunContext:
     @property
     def spaces(self) -> tuple[Space, Space]:
         """What samples are compared as on the select and on the final noise."""
-        decode = None if self.pipeline is None else decoder_of(self.pipeline)
+        decode = None
+        if self.pipeline is not None:
+            decode = decoder_of(self.pipeline, lambda: self.hooks.between_steps(None))
         return spaces_of(self.config.quality.mode, decode)
 
     def pictures_of(self, samples: np.ndarray) -> np.ndarray:
@@ -230,9 +235,25 @@ class RunContext:
         if self._final is None:
             _, count = self.config.quality.counts(is_latent=self.is_latent)
             noise_set = NoiseSet.final(count, self.base_model.sample_shape, self.conditions.final)
-            components = self.select.components_for(count, self.spaces[1])
-            self._final = self._evaluator(noise_set, components, self.spaces[1])
+            self._final = self._evaluator(noise_set, self._final_components(count), self.spaces[1])
         return self._final
+
+    def _final_components(self, count: int) -> Components:
+        """Return the directions that the final score looks along, fitted on the select samples.
+
+        Where these had to be decoded for it, they are kept and the pictures let go of.
+        """
+        space = self.spaces[1]
+        if space.decode is None:
+            return self.select.components_for(count, space)
+
+        def record() -> Record:
+            found = self.select.components_for(count, space)
+            return Record({"mean": found.mean, "basis": found.basis})
+
+        tensors = self.remembered("final-components", record).tensors
+        self.hooks.memory.forget("select-both-pictures")
+        return Components(tensors["mean"], tensors["basis"])
 
     def _evaluator(
         self, noise_set: NoiseSet, components: Components | None, space: Space
@@ -257,7 +278,24 @@ class RunContext:
             looks=self.looks,
             on_batch=lambda done, total: self.hooks.between_steps(None),
             space=space,
+            keep=self._kept_pictures,
         )
+
+    def _kept_pictures(self, name: str, latents: np.ndarray, decode: Decode) -> np.ndarray:
+        """Decode latents into rows on the disk, or read what was decoded before; see `Keep`."""
+        rows = self.hooks.memory.rows(
+            name,
+            {"pictures": decode(latents[:1]).shape[1:]},
+            len(latents),
+            hashlib.sha256(latents.tobytes()).hexdigest(),
+        )
+        if rows.done < len(latents):
+            with self.phase("evaluate", unit="pictures") as progress:
+                while rows.done < len(latents):
+                    made = {"pictures": decode(latents[rows.done : rows.done + _DECODED_AT_ONCE])}
+                    self.hooks.with_room(partial(rows.append, made))
+                    progress(rows.done, len(latents))
+        return rows.arrays()["pictures"]
 
     def evaluated(
         self,

@@ -17,6 +17,7 @@ from pathlib import Path
 from engine.config import DiffusionOptimizationConfig, parse_config
 from engine.errors import DiffoptError
 from engine.model_cost import ModelCost, model_cost
+from engine.model_size import scoring_memory
 from engine.run import JournalReader, RunFolder, list_runs
 from engine.run.events import (
     Event,
@@ -349,8 +350,10 @@ def _host_bytes(config: DiffusionOptimizationConfig, cost: ModelCost) -> float:
     select, final = config.quality.counts(is_latent=cost.is_latent)
     paths = training.trajectories * (2 * config.original.steps + 1)
     pool = 2 * min(training.trajectories, training.batch_size * training.refresh_steps)
-    values = cost.sample_values * (paths + pool) + 3 * (select + final) * cost.image_values
-    return 4.0 * values
+    values = cost.sample_values * (paths + pool + 3 * (select + final))
+    is_decoded = cost.is_latent and config.quality.mode != "latents"
+    scored = cost.image_values if is_decoded else cost.sample_values
+    return 4.0 * values + scoring_memory(scored, max(select, final))
 
 
 def _disk(config: DiffusionOptimizationConfig, cost: ModelCost) -> int:
@@ -359,6 +362,8 @@ def _disk(config: DiffusionOptimizationConfig, cost: ModelCost) -> int:
     select, final = config.quality.counts(is_latent=cost.is_latent)
     caches = 4 * cost.sample_values * training.trajectories * sum(2 * k + 1 for k in steps[:-1])
     samples = 2 * 4 * cost.sample_values * (select + final)
+    if cost.is_latent and config.quality.mode != "latents":
+        samples += 4 * cost.image_values * (final + 2 * select)  # decoded, to be scored
     weights = 4 * cost.parameters
     kept = weights * (len(steps) - 1) + weights  # accepted students, and the export
     unfinished = 2 * 4 * weights  # twice: it is written beside the old one

@@ -1,9 +1,12 @@
 """A run's memory plan: made from this machine's memory once, kept, and put into its settings."""
 
+import math
+
 from engine import hardware
 from engine.context import RunContext
 from engine.memory import Record
 from engine.memory_plan import MemoryPlan, plan_memory
+from engine.model_size import scoring_memory
 from engine.models.guidance import Guidance
 from engine.run.events import LogLine
 
@@ -25,6 +28,7 @@ def fit_into_memory(run: RunContext) -> MemoryPlan:
             sample_size=(model.sample_height, model.sample_width),
             is_guided=guidance is not None,
             is_compiled=run.hardware.compile,
+            scoring_bytes=_scoring_bytes(run),
         )
         run.hooks.emit(LogLine(level="INFO", text=f"memory plan: {plan.summary}"))
         return Record(facts=plan.to_dict())
@@ -32,3 +36,11 @@ def fit_into_memory(run: RunContext) -> MemoryPlan:
     plan = MemoryPlan.from_dict(run.remembered("memory-plan", made).facts)
     run.hardware = plan.applied_to(run.hardware)
     return plan
+
+
+def _scoring_bytes(run: RunContext) -> int:
+    values = math.prod(run.base_model.sample_shape)
+    if run.pipeline is not None and run.config.quality.mode != "latents":
+        height, width, _ = run.base_model.sample_shape
+        values = 3 * height * width * run.pipeline.reduction**2
+    return scoring_memory(values, max(run.config.quality.counts(is_latent=run.is_latent)))

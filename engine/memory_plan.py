@@ -29,7 +29,7 @@ class MemoryPlan:
     micro_batch_size: int
     recompute_activations: bool
     evaluation_batch_size: int
-    needed_bytes: int  # estimated peak of a training step
+    needed_bytes: int  # estimated peak of a training step, or of scoring where that is more
     budget_bytes: int
 
     @property
@@ -69,11 +69,13 @@ def plan_memory(
     sample_size: tuple[int, int],
     is_guided: bool,
     is_compiled: bool,
+    scoring_bytes: int = 0,
 ) -> MemoryPlan:
     """Return the largest pieces of work that fit into `budget_bytes`, as the settings allow.
 
     `sample_size` is (height, width) of a sample, latent pixels for a model of latents; a guided
-    teacher runs twice as many samples.
+    teacher runs twice as many samples. `scoring_bytes` is what the gate's look at samples holds,
+    beside the weights and never beside a step's activations.
 
     Raises:
         ConfigError: not even one sample fits, and the settings do not insist.
@@ -124,7 +126,7 @@ def plan_memory(
         micro_batch_size=samples,
         recompute_activations=is_recomputed,
         evaluation_batch_size=max(1, min(settings.evaluation_batch_size, fitting)),
-        needed_bytes=needed.total,
+        needed_bytes=max(needed.total, held + scoring_bytes),
         budget_bytes=budget_bytes,
     )
 

@@ -18,6 +18,10 @@ from safetensors import SafetensorError, safe_open
 from engine.errors import CheckpointError
 from engine.unet_layers import Layer, unet_layers
 
+SCORING_BLOCK_BYTES = 16 << 20  # of features in float64 that a score looks at at one time
+_SCORING_BLOCKS = 7.5  # pyramids of student and teacher, and what they are made with: measured
+_DIRECTIONS_SHARE = 10  # of the samples: principal directions that a score looks along
+
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1}
 
 
@@ -178,6 +182,17 @@ def _step_bytes(
     if targets:
         return round(activations + gradients + cost.largest_weight * largest)
     return round(max(activations, gradients + cost.largest_weight * largest))
+
+
+def scoring_memory(picture_values: int, samples: int) -> int:
+    """Return the bytes that scoring `samples` pictures of so many numbers holds at its peak.
+
+    A block of features with what is made of it, and the teacher's mean and principal directions;
+    the pictures themselves lie on the disk.
+    """
+    block = max(SCORING_BLOCK_BYTES, 8 * picture_values)
+    block = min(block, 8 * picture_values * samples)
+    return round(_SCORING_BLOCKS * block + 8 * picture_values * (samples // _DIRECTIONS_SHARE + 4))
 
 
 def component_sizes(model_folder: Path) -> dict[str, int]:

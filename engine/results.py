@@ -46,7 +46,8 @@ def assemble_result(
             run.base_model,
             student,
             run.final.noise_set,
-            batch_size=config.export.timing_batch_size,
+            # no more than the memory plan lets be sampled at one time
+            batch_size=min(config.export.timing_batch_size, run.hardware.evaluation_batch_size),
             repeats=config.export.timing_repeats,
             on_repeat=lambda done, total: run.hooks.between_steps(None),
             **surroundings(run),

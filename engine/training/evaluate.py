@@ -18,9 +18,10 @@ from engine.diffusion.names import Solver
 from engine.models.diffusion import Condition, DiffusionModel
 from engine.records import Quality
 from engine.training.conditions import Conditions
+from engine.training.features import Features
 from engine.training.noise_sets import NoiseSet
 from engine.training.quality import Components, QualityScorer, blurred
-from engine.training.spaces import PIXELS, Space
+from engine.training.spaces import PIXELS, Keep, Space, in_memory
 
 BLUR_PIXELS = 0.5  # of the blurred anchor: hardly seen, and must fail
 OnProgress = Callable[[int, int], None]
@@ -87,6 +88,7 @@ class Evaluator:
     looks: Counter[str]
     on_batch: OnProgress | None = None  # called where nobody else asks for progress
     space: Space = PIXELS
+    keep: Keep = in_memory  # where decoded pictures are put
 
     @classmethod
     def against(
@@ -99,6 +101,7 @@ class Evaluator:
         resamples: int,
         on_progress: OnProgress | None = None,
         space: Space = PIXELS,
+        keep: Keep = in_memory,
     ) -> "Evaluator":
         """Sample `teacher` on the noise set and return an evaluator.
 
@@ -117,6 +120,7 @@ class Evaluator:
             batch_size=batch_size,
             resamples=resamples,
             space=space,
+            keep=keep,
         )
 
     @classmethod
@@ -132,20 +136,30 @@ class Evaluator:
         looks: Counter[str] | None = None,
         on_batch: OnProgress | None = None,
         space: Space = PIXELS,
+        keep: Keep = in_memory,
     ) -> "Evaluator":
         """Return an evaluator, in `space`, over teacher samples made before."""
-        count, others = len(teacher_samples), space.features(other_samples)
-        components = components or Components.fit(others, count)
+        others = space.features(other_samples)
+        if components is None:
+            others = space.kept(f"{noise_set.name}-other-pictures", other_samples, keep)
+            components = Components.fit(others, len(teacher_samples))
         scorer = QualityScorer(
-            space.features(teacher_samples),
+            space.kept(f"{noise_set.name}-pictures", teacher_samples, keep),
             others,
             components,
             resamples=resamples,
             mode=space.mode,
         )
-        looks = Counter() if looks is None else looks
         return cls(
-            noise_set, batch_size, teacher_samples, other_samples, scorer, looks, on_batch, space
+            noise_set,
+            batch_size,
+            teacher_samples,
+            other_samples,
+            scorer,
+            Counter() if looks is None else looks,
+            on_batch,
+            space,
+            keep,
         )
 
     def components_for(self, scored_count: int, space: Space | None = None) -> Components:
@@ -154,7 +168,8 @@ class Evaluator:
         They are for a set of `scored_count` that is scored later.
         """
         both = np.concatenate([self.teacher_samples, self.other_samples])
-        return Components.fit((space or self.space).features(both), scored_count)
+        name = f"{self.noise_set.name}-both-pictures"
+        return Components.fit((space or self.space).kept(name, both, self.keep), scored_count)
 
     def samples_of(
         self,
@@ -195,7 +210,12 @@ class Evaluator:
 
         It must fail, or the score is blind.
         """
-        return self.scorer.score(blurred(self.space.features(self.teacher_samples), BLUR_PIXELS))
+        teacher = self.scorer.teacher
+
+        def of(some: np.ndarray) -> np.ndarray:
+            return blurred(teacher.of(some), BLUR_PIXELS)
+
+        return self.scorer.score(Features(teacher.samples, of, teacher.shape))
 
     def other_seed_anchor(self) -> Quality:
         """Return the score of the teacher from other noise: P near 0, D near 1."""

@@ -1,6 +1,6 @@
 """quality_score = min(P, D, B): how near a student's samples are to its teacher's, in [0, 1].
 
-NumPy only.
+NumPy only. Samples are read in blocks, so that no more of them is in memory than a block.
 
 P, paired fidelity: 1 = identical to the teacher from the same noise, 0 = as far away as another
 seed. D, distribution: 1 = the same distribution, by the squared Frechet distance above the
@@ -9,11 +9,13 @@ shrinkage and added noise. Each comes with a one-sided 95 % lower bound. docs/me
 these three, with measured limits.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.records import Bound, Quality
+from engine.training.features import Features
 
 FEWEST_FOR_DISTRIBUTION = 64
 _BLOCKS = 8  # of the jackknife
@@ -40,15 +42,20 @@ class Components:
     basis: np.ndarray
 
     @classmethod
-    def fit(cls, samples: np.ndarray, scored_count: int) -> "Components":
+    def fit(cls, samples: np.ndarray | Features, scored_count: int) -> "Components":
         """Return the first k principal directions of `samples` (n, H, W, C).
 
-        k = min(dimension, n/10 of the smaller set).
+        k = min(dimension, n/10 of the smaller set). Features must be made number by number, as
+        those of pictures that lie decoded are.
         """
-        flat = samples.reshape(len(samples), -1).astype(np.float64)
+        samples = Features.plain(samples)
+        dimension = int(np.prod(samples.shape))
+        k = max(1, min(dimension, min(scored_count, len(samples)) // 10))
+        if not samples.is_one_block:
+            return cls(*_leading_directions(samples, dimension, k))
+        flat = samples.of(samples.samples).reshape(len(samples), -1)
         mean = flat.mean(0)
         _, _, directions = np.linalg.svd(flat - mean, full_matrices=False)
-        k = max(1, min(flat.shape[1], min(scored_count, len(flat)) // 10))
         return cls(mean, directions[:k].T.copy())
 
     def project(self, samples: np.ndarray) -> np.ndarray:
@@ -68,46 +75,45 @@ class QualityScorer:
 
     def __init__(
         self,
-        teacher: np.ndarray,
-        other_seed: np.ndarray,
+        teacher: np.ndarray | Features,
+        other_seed: np.ndarray | Features,
         components: Components,
         *,
         resamples: int = 1000,
         seed: int = 0,
         mode: str = "pixels",
     ) -> None:
-        self.count = len(teacher)
+        self.teacher, others = Features.plain(teacher), Features.plain(other_seed)
+        self.count = len(self.teacher)
         self.resamples, self.seed, self.mode = resamples, seed, mode
         self._components = components
-        bands = laplacian_bands(teacher)
-        variances = np.array([band.reshape(self.count, -1).var(0).sum() for band in bands])
+        # What is small enough for one block is taken apart once and kept.
+        self._kept_bands: list[np.ndarray] | None = None
+        if self.teacher.is_one_block:
+            self._kept_bands = laplacian_bands(self.teacher.of(self.teacher.samples))
+        variances, energy = self._variances_and_energy()
         # Equal pictures have a variance of rounding errors, not of 0.
-        if variances.sum() <= _ROUNDING * sum(_squares(band).mean() for band in bands):
+        if variances.sum() <= _ROUNDING * energy.mean(1).sum():
             raise UndefinedScoreError(
                 "the teacher's samples are all the same picture; there is nothing to score"
             )
         self._kept = [i for i, v in enumerate(variances) if v > _EMPTY_BAND * variances.sum()]
-        others = laplacian_bands(other_seed)
-        self._bands = [bands[i] for i in self._kept]
-        self._spread = np.stack([_squares(others[i] - bands[i]) for i in self._kept])  # (bands, n)
         self._floor = _VARIANCE_FLOOR * 2 * variances[self._kept]  # for each sample
-        self._energy = np.stack([_squares(band) for band in self._bands])  # (bands, n)
-        self._reference = components.project(other_seed)
-        self._teacher = components.project(teacher)
+        self._energy = energy[self._kept]  # (bands, n)
+        self._spread, _, self._reference = self._against_teacher(others)
+        self._projected = np.concatenate(
+            [components.project(values) for _, values in self.teacher.blocks()]
+        )
 
-    def score(self, student: np.ndarray) -> Quality:
+    def score(self, student: np.ndarray | Features) -> Quality:
         """Return the quality of `student` (n, H, W, C), in the scorer's mode.
 
         It was sampled from the same noise and conditions as the teacher.
         """
-        if student.shape[0] != self.count:
-            raise ValueError(f"{student.shape[0]} samples to score against {self.count}")
-        bands = laplacian_bands(student)
-        error = np.stack(
-            [_squares(bands[k] - band) for k, band in zip(self._kept, self._bands, strict=True)]
-        )
-        energy = np.stack([_squares(bands[k]) for k in self._kept])
-
+        student = Features.plain(student)
+        if len(student) != self.count:
+            raise ValueError(f"{len(student)} samples to score against {self.count}")
+        error, energy, projected = self._against_teacher(student)
         everyone = np.arange(self.count)[None, :]
         draws = np.random.default_rng(self.seed).integers(
             0, self.count, (self.resamples, self.count)
@@ -122,12 +128,55 @@ class QualityScorer:
         )
         return Quality(
             fidelity,
-            self._distribution(student),
+            self._distribution(projected),
             band_energy,
             self.count,
             self._components.basis.shape[1],
             self.mode,
         )
+
+    def _teacher_bands(self) -> Iterator[list[np.ndarray]]:
+        """Yield the teacher's bands, a block after the other."""
+        if self._kept_bands is not None:
+            yield self._kept_bands
+            return
+        for _, values in self.teacher.blocks():
+            yield laplacian_bands(values)
+
+    def _variances_and_energy(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (bands,), the teacher's variance, and (bands, n), the squares of each sample.
+
+        Sums run over samples one by one, so that the cut into blocks does not show in a digit.
+        """
+        sums, energy = [], []
+        for bands in self._teacher_bands():
+            energy.append(np.stack([_squares(band) for band in bands]))
+            sums = sums or [np.zeros(band.shape[1:]) for band in bands]
+            for total, band in zip(sums, bands, strict=True):
+                for one in band:
+                    total += one
+        means = [total / self.count for total in sums]
+        spreads = [np.zeros_like(mean) for mean in means]
+        for bands in self._teacher_bands():
+            for total, band, mean in zip(spreads, bands, means, strict=True):
+                for one in band:
+                    total += (one - mean) ** 2
+        variances = np.array([(total / self.count).sum() for total in spreads])
+        return variances, np.concatenate(energy, axis=1)
+
+    def _against_teacher(self, samples: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what a score needs of samples.
+
+        Squared distance to the teacher's and own squares, each (kept bands, n), and coordinates
+        (n, k).
+        """
+        error, energy, projected = [], [], []
+        for (_, values), teacher in zip(samples.blocks(), self._teacher_bands(), strict=True):
+            bands = laplacian_bands(values)
+            error.append(np.stack([_squares(bands[k] - teacher[k]) for k in self._kept]))
+            energy.append(np.stack([_squares(bands[k]) for k in self._kept]))
+            projected.append(self._components.project(values))
+        return np.hstack(error), np.hstack(energy), np.concatenate(projected)
 
     def _fidelity(self, error: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """Return P for each row of sample indices.
@@ -154,14 +203,13 @@ class QualityScorer:
                 worst = np.minimum(worst, np.nan_to_num(np.minimum(ratio, 1 / ratio)))
         return worst
 
-    def _distribution(self, student: np.ndarray) -> Bound | None:
-        """Return D with a delete-one-block jackknife bound.
+    def _distribution(self, projected: np.ndarray) -> Bound | None:
+        """Return D of coordinates (n, k) with a delete-one-block jackknife bound.
 
         A percentile bootstrap of a distance would be invalid.
         """
         if self.count < FEWEST_FOR_DISTRIBUTION:
             return None
-        projected = self._components.project(student)
         estimate = self._distribution_on(projected, np.ones(self.count, bool))
         block = np.random.default_rng(self.seed).permutation(self.count) % _BLOCKS
         deleted = np.array([self._distribution_on(projected, block != b) for b in range(_BLOCKS)])
@@ -173,10 +221,32 @@ class QualityScorer:
 
     def _distribution_on(self, projected: np.ndarray, chosen: np.ndarray) -> float:
         """Return D before clipping; student, teacher and reference keep the same samples."""
-        reference, teacher = self._reference[chosen], self._teacher[chosen]
+        reference, teacher = self._reference[chosen], self._projected[chosen]
         floor = squared_frechet(teacher, reference)
         excess = max(0.0, squared_frechet(projected[chosen], reference) - floor)
         return 1 - excess / float(np.trace(np.atleast_2d(np.cov(teacher.T))))
+
+
+def _leading_directions(
+    samples: Features, dimension: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (D,) and the first principal directions (D, count), read by columns.
+
+    From the samples' scalar products (n, n), whose eigenvectors combine samples to directions:
+    what a singular value decomposition of all of them gives, without all of them in memory.
+    """
+    mean, products = np.empty(dimension), np.zeros((len(samples), len(samples)))
+    for part, values in samples.columns():
+        mean[part] = values.mean(0)
+        away = values - mean[part]
+        products += away @ away.T
+    variances, vectors = np.linalg.eigh(products)  # rising
+    leading = slice(None, -count - 1, -1)
+    weights = vectors[:, leading] / np.sqrt(np.maximum(variances[leading], np.finfo(float).tiny))
+    basis = np.empty((dimension, count))
+    for part, values in samples.columns():
+        basis[part] = (values - mean[part]).T @ weights
+    return mean, basis
 
 
 def laplacian_bands(images: np.ndarray) -> list[np.ndarray]:
