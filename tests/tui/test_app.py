@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.tui.conftest import SIZES
 from tui.app import DiffoptApp
 from tui.options import Options
 from tui.theme import BUNDLED
-
-SIZES = ((80, 24), (120, 36), (160, 48))
 
 
 @pytest.mark.parametrize("size", SIZES)

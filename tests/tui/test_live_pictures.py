@@ -8,7 +8,7 @@ import pytest
 
 from engine.run import RunFolder
 from tests.tui.pictures import check_picture
-from tests.tui.test_live import live
+from tests.tui.screens.live.scene import live
 from tui.machine import Machine
 
 MACHINE = Machine(

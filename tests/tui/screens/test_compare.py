@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.run import RunFolder
+from tests.tui.conftest import SIZES
 from tui.app import DiffoptApp
 from tui.comparison import AXES, METRICS
 from tui.options import Options
@@ -16,8 +17,6 @@ from tui.screens.compare import CompareScreen
 from tui.widgets.compare_table import CompareTable
 from tui.widgets.pane import Pane
 from tui.widgets.samples import SamplesPane
-
-SIZES = ((80, 24), (120, 36), (160, 48))
 
 
 class Stage:

@@ -1,0 +1,147 @@
+"""Config's form: what typing, turning and taking back change, and how mistakes are marked."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.tui.screens.config.scene import TEXT, Scene
+from tui.dialogs import Dialog
+from tui.widgets.header import Header
+
+
+def test_typing_into_a_box_changes_that_scalar_and_nothing_else(
+    play: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.fill("training.learning_rate", "3e-4")
+        assert scene.text == TEXT.replace("1e-3", "3.0e-4")
+        assert scene.yaml.text == scene.text
+        assert "●" in scene.row("training.learning_rate")
+        assert "[ 3.0e-4 " in scene.row("training.learning_rate")  # as it is written
+        assert "default 1e-4" in scene.row("training.learning_rate")
+        assert "# high" in scene.yaml.text
+        assert "● modified" in scene.screen.query_one(Header).subject.plain
+
+    play(story, size)
+
+
+def test_escape_takes_back_what_was_typed(play: Callable[..., Any]) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.go_to("training.batch_size")
+        await scene.press("enter", "ctrl+u", "7")
+        await scene.settle()
+        assert "batch_size: 7\n" in scene.text
+        await scene.press("backspace", "8")
+        await scene.settle()
+        assert "batch_size: 8\n" in scene.text
+        await scene.press("escape")
+        await scene.settle()
+        assert scene.text == TEXT
+        assert not scene.screen.draft.is_modified  # type: ignore[union-attr]
+        await scene.press("ctrl+z")
+        assert scene.text == TEXT
+        assert "nothing to undo" in scene.notices[-1]
+
+    play(story)
+
+
+def test_backspace_in_an_empty_box_and_ctrl_d_are_the_default(
+    play: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.go_to("training.batch_size")
+        await scene.press("enter", "backspace", "backspace", "backspace")
+        await scene.settle()
+        assert "batch_size" not in scene.text
+        assert not scene.form.is_typing
+        await scene.go_to("training.learning_rate")
+        await scene.press("ctrl+d")
+        assert scene.text == "\n".join(TEXT.splitlines()[:3]) + "\ntraining:\n  # high\n"
+        await scene.go_to("model_path")
+        await scene.press("ctrl+d")
+        assert "has no default" in scene.notices[-1]
+        assert "model_path: bundled:digits" in scene.text
+
+    play(story, size)
+
+
+def test_choices_and_switches_turn_with_enter_space_and_arrows(play: Callable[..., Any]) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.go_to("training.states")
+        await scene.press("enter")
+        assert "states: rollout" in scene.text
+        await scene.press("right")
+        assert "states: data" in scene.text
+        await scene.press("left", "left")
+        assert "states: trajectory" in scene.text
+        await scene.go_to("run.keep_awake")
+        await scene.press("space")
+        assert "run:\n  keep_awake: false" in scene.text
+        assert "[ ] no" in scene.row("run.keep_awake")
+        await scene.go_to("original.spacing")
+        await scene.press("left")
+        assert "spacing: karras" in scene.text
+        await scene.press("right")
+        assert "spacing: null" in scene.text
+
+    play(story)
+
+
+def test_a_mistake_is_marked_in_form_yaml_and_help_and_greys_the_start(
+    play: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.fill("training.batch_size", "0")
+        assert "✗" in scene.row("training.batch_size")
+        assert "wanted >= 1" in scene.row("training.batch_size")
+        assert scene.yaml._marks[6] == "✗"
+        await scene.go_to("training.batch_size")
+        assert "line 6: wanted >= 1, found 0" in scene.pane("help-pane")
+        assert "cannot start: training.batch_size: wanted >= 1" in scene.words("config-cost")
+        assert scene.screen.check_action("run", ()) is None
+        await scene.press("ctrl+r")
+        assert not isinstance(scene.app.screen, Dialog)
+        await scene.press("ctrl+z")
+        assert scene.screen.check_action("run", ()) is True
+
+    play(story, size)
+
+
+def test_ctrl_n_walks_through_all_mistakes(play: Callable[..., Any], size: tuple[int, int]) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.fill("training.batch_size", "0")
+        await scene.fill("target_steps", "60")
+        await scene.fill("quality.bootstrap", "1")
+        seen = []
+        for _ in range(4):
+            await scene.press("ctrl+n")
+            seen.append(scene.form.key)
+        assert set(seen[:3]) == {"training.batch_size", "target_steps", "quality.bootstrap"}
+        assert seen[3] == seen[0]
+        for key in seen[:3]:
+            await scene.go_to(key)
+            await scene.press("ctrl+d")
+        await scene.press("ctrl+n")
+        assert "Nothing is wrong" in scene.notices[-1]
+
+    play(story, size)
+
+
+def test_what_is_typed_ahead_goes_into_the_box_and_is_no_command(
+    play: Callable[..., Any],
+) -> None:
+    """Keys that arrive in one packet, as over a slow line: q would leave, t change the theme."""
+    from textual.events import Key
+
+    async def story(scene: Scene) -> None:
+        await scene.go_to("model_path")
+        theme = scene.app.theme
+        for key in ("enter", "ctrl+u", "q", "t", "1", "escape", "slash", "q", "u", "escape"):
+            scene.form.post_message(Key(key, key if len(key) == 1 else None))
+        await scene.pilot.pause()
+        await scene.settle()
+        assert scene.app.theme == theme
+        assert scene.app.current_mode == "config"
+        assert scene.text == TEXT
+        assert not scene.form.is_typing
+
+    play(story)

@@ -1,0 +1,124 @@
+"""Finding one's way in Config: search, folds, difference, tabs, mouse and sizes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.tui.screens.config.scene import Scene
+from tui.screens.config import ConfigScreen
+from tui.widgets.form import Form
+
+
+def test_a_search_filters_by_key_and_description_and_escape_ends_it(
+    play: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.press("slash")
+        await scene.type("decay")
+        keys = [row.key for row in scene.form._rows if row.setting]
+        assert keys == ["training.weight_decay", "training.ema_decay"]
+        assert "decay" in str(scene.form.border_title)
+        await scene.press("enter")
+        assert scene.form.key == "training.weight_decay"
+        assert "decay" in str(scene.form.border_title)  # the filter stays in sight
+        await scene.press("escape")
+        assert len([row for row in scene.form._rows if row.setting]) > 10
+        await scene.press("slash")
+        await scene.type("no such thing")
+        assert "No setting has that" in scene.pane("help-pane")
+        await scene.press("escape")
+        assert scene.app.current_mode == "config"
+
+    play(story, size)
+
+
+def test_sections_fold(play: Callable[..., Any]) -> None:
+    async def story(scene: Scene) -> None:
+        assert "training." in [row.key for row in scene.form._rows]
+        assert "run.keep_awake" not in [row.key for row in scene.form._rows]
+        scene.form.cursor = [row.key for row in scene.form._rows].index("run.")
+        await scene.press("enter")
+        assert "run.keep_awake" in [row.key for row in scene.form._rows]
+        await scene.press("left")
+        assert "run.keep_awake" not in [row.key for row in scene.form._rows]
+        await scene.press("l")
+        assert "run.keep_awake" in [row.key for row in scene.form._rows]
+
+    play(story)
+
+
+def test_the_difference_is_shown_from_defaults_and_from_the_file(
+    play: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.fill("training.seed", "3")
+        await scene.press("D")
+        name = "diff-tab" if size[0] < 100 else "diff"
+        if size[0] < 100:
+            assert "training.seed" in scene.pane(name)
+            await scene.press("D")
+        assert "+  seed: 3" in scene.pane(name)
+        await scene.press("D")
+        assert "training.learning_rate" in scene.pane(name)
+        assert "was 1e-4" in scene.pane(name)
+
+    play(story, size)
+
+
+def test_narrow_layouts_turn_tabs(play: Callable[..., Any]) -> None:
+    async def story(scene: Scene) -> None:
+        seen = []
+        for _ in range(4):
+            seen.append(scene.screen.focused.id if scene.screen.focused else None)
+            scene.form.focus() if not scene.screen.focused else None
+            scene.screen.action_next_tab()
+            await scene.pilot.pause()
+        assert seen == ["form", "yaml", "diff-tab", "form"]
+        await scene.go_to("target_steps")
+        scene.screen._show_tab("form")
+        await scene.press("right_square_bracket")
+        assert scene.yaml.display
+        await scene.pilot.pause()
+        assert scene.yaml.region.height > 5
+        assert scene.form.region.height == 0
+
+    play(story, (80, 24))
+
+
+def test_clicks_move_open_and_turn(play: Callable[..., Any]) -> None:
+    async def story(scene: Scene) -> None:
+        keys = [row.key for row in scene.form._rows]
+        at = keys.index("apple_silicon_optimization")
+        await scene.pilot.click(Form, offset=(6, 1 + at))
+        assert scene.form.key == "apple_silicon_optimization"
+        await scene.pilot.click(Form, offset=(34, 1 + at))
+        assert "apple_silicon_optimization: false" in scene.text
+        at = keys.index("target_steps")
+        await scene.pilot.click(Form, offset=(34, 1 + at))
+        assert scene.form.is_typing
+
+    play(story)
+
+
+def test_a_resize_storm_leaves_a_whole_screen(play: Callable[..., Any]) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.fill("training.batch_size", "0")
+        for width, height in ((80, 24), (160, 48), (60, 15), (100, 30), (99, 29), (120, 36)):
+            await scene.pilot.resize_terminal(width, height)
+            await scene.pilot.pause()
+        assert scene.form.region.width > 50
+        assert scene.yaml.region.width > 40
+        assert "✗" in scene.row("training.batch_size")
+
+    play(story)
+
+
+def test_every_action_of_the_screen_has_its_key() -> None:
+    from tui.keys import KEYS
+
+    here = {key.action for key in KEYS if "config" in key.screens}
+    wanted = {"save", "run", "undo", "redo", "default", "next_error", "editor", "show_yaml",
+              "presets", "copy_command", "keep_mine", "duplicate", "find", "diff", "zoom",
+              "reload", "wrap", "next_tab", "previous_tab"}  # fmt: skip
+    assert wanted <= here
+    for action in wanted:
+        assert hasattr(ConfigScreen, f"action_{action}"), action

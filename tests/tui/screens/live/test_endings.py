@@ -1,0 +1,131 @@
+"""What Live says of a run that is lost, stopped, failed, starved or steered by another."""
+
+import pytest
+
+from engine.run import JournalWriter, RunFolder
+from engine.run.events import CheckpointSaved, DiskLow, Paused, RunFailed, StageAccepted
+from tests.tui.fake_worker import UP_TO_TRAINING, working
+from tests.tui.screens.live.scene import Go, live
+
+
+def test_a_lost_run_is_taken_up_by_r(
+    run: RunFolder, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[RunFolder] = []
+    monkeypatch.setattr("engine.run.steering.start_worker", started.append)
+    with run.own(), JournalWriter(run.journal_path) as journal:
+        journal.begin_engine()
+        journal.emit(*UP_TO_TRAINING)
+        journal.record_metrics(120, {"loss": 0.1})
+        journal.emit(CheckpointSaved(path="checkpoints/x", step=100, size_bytes=5))
+        journal._is_engine = False  # it ends without signing off, as a killed one does
+
+    async def check() -> None:
+        async with live(run) as screen:
+            assert "LOST" in screen.header
+            assert screen.banner == "Engine gone at step 120. r resumes from step 100."
+            await screen.press("b")
+            assert any("no engine works on it" in one for one in screen.told)
+            await screen.press("r")
+            assert started == [run]
+            assert any("taken up again" in one for one in screen.told)
+            assert screen.screen.follower is not None
+            screen.screen.follower.poll_once()
+            await screen.pilot.pause()
+            assert "taking it up…" in screen.header, "until the new worker's first event"
+            with working(run, *UP_TO_TRAINING[:1]):
+                await screen.until(lambda: "RUNNING" in screen.header)
+                assert "taking" not in screen.header
+
+    go(check())
+
+
+def test_a_stopped_run_says_so_and_p_takes_it_up(
+    run: RunFolder, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[RunFolder] = []
+    monkeypatch.setattr("engine.run.steering.start_worker", started.append)
+    with working(run, *UP_TO_TRAINING) as worker:
+        worker.emit(Paused(step=7))
+
+    async def check() -> None:
+        async with live(run) as screen:
+            assert "Stopped" in screen.banner
+            await screen.press("p")
+            assert started == [run]
+
+    go(check())
+
+
+def test_a_failed_run_shows_its_cause_and_the_key(run: RunFolder, go: Go) -> None:
+    with working(run, *UP_TO_TRAINING) as worker:
+        worker.emit(RunFailed(error="DataError", message="no images in /data."))
+
+    async def check() -> None:
+        async with live(run) as screen:
+            assert screen.banner == "Failed: no images in /data. r takes it up again."
+            assert "FAILED" in screen.header
+            assert "DataError" in screen.words("log")
+
+    go(check())
+
+
+def test_a_full_disk_is_told(run: RunFolder, go: Go) -> None:
+    async def check() -> None:
+        with working(run, *UP_TO_TRAINING) as worker:
+            worker.emit(
+                DiskLow(path="/runs", free_bytes=1000, needed_bytes=2000),
+                Paused(step=3, reason="the disk is full"),
+            )
+            async with live(run) as screen:
+                assert "The disk is full (1.00 kB free)" in screen.banner
+
+    go(check())
+
+
+def test_what_another_dashboard_asked_is_told_with_its_name(run: RunFolder, go: Go) -> None:
+    async def check() -> None:
+        with working(run, *UP_TO_TRAINING) as worker:
+            async with live(run) as one, live(run) as other:
+                await one.press("p")
+                await other.until(lambda: "pausing…" in other.header, "seen before it is obeyed")
+                worker.obey()
+                await other.until(lambda: "PAUSED" in other.header)
+                await one.until(lambda: "PAUSED" in one.header)
+                (told,) = [text for text in other.told if text.startswith("Paused")]
+                assert told.startswith("Paused by ")
+                assert "diffopt-tui" in told
+                assert "Paused" in one.told
+
+    go(check())
+
+
+def test_one_who_comes_back_is_told_how_long_and_what(
+    run: RunFolder, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check() -> None:
+        with working(run, *UP_TO_TRAINING) as worker:
+            async with live(run) as screen:
+                assert screen.banner == ""
+            worker.emit(
+                StageAccepted(stage=1, attempt=1, score=0.991, lower_bound=0.98, threshold=0.9)
+            )
+            now = __import__("time").time()
+            monkeypatch.setattr("tui.follow.time.time", lambda: now + 14 * 60)
+            async with live(run) as screen:
+                assert "Away 14 min: stage 1 accepted at 0.9910." in screen.banner
+                await screen.press("escape")
+                assert screen.banner == ""
+
+    go(check())
+
+
+def test_a_run_that_ends_rings_once(run: RunFolder, go: Go) -> None:
+    async def check() -> None:
+        with working(run, *UP_TO_TRAINING) as worker:
+            async with live(run) as screen:
+                worker.emit(RunFailed(error="DataError", message="gone"))
+                await screen.until(lambda: "FAILED" in screen.header)
+                assert screen.told.count("digits is failed") == 1
+
+    go(check())
