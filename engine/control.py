@@ -1,12 +1,11 @@
 """How a running engine is steered.
 
-Commands from the journal, signals, checkpoints in time, a full disk. No MLX.
+Commands from the journal, signals, checkpoints in time. No MLX.
 
 The work calls `between_steps` after every optimiser step and evaluation batch. It returns at once,
 or holds still while paused, or raises one of `engine.interruptions`, which the worker understands.
 """
 
-import errno
 import math
 import signal
 import time
@@ -17,6 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from engine.errors import Cancelled, ConfigError
+from engine.full_disk import Room
 from engine.interruptions import (
     CancelStage,
     FreeMemory,
@@ -27,17 +27,14 @@ from engine.interruptions import (
 from engine.run import (
     Command,
     CommandKind,
-    DiskFull,
     JournalFull,
     JournalWriter,
     RunFolder,
     RunState,
-    free_bytes,
 )
 from engine.run.events import (
     CheckpointSaved,
     Continued,
-    DiskLow,
     Event,
     Paused,
     PhaseProgressed,
@@ -52,9 +49,6 @@ Result = TypeVar("Result")
 
 _POLL_SECONDS = 0.25
 _MEMORY_SECONDS = 1.0
-_LONGEST_WAIT_SECONDS = 4.0  # between two tries on a full disk: each may gather all weights
-_NEEDED_BYTES = 2 << 20
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Control:
@@ -86,6 +80,9 @@ class Control:
         # What the device holds; told about once a second, in a commit that is made anyway.
         self.measure_memory: Callable[[], Mapping[str, int]] | None = None
         self._measured_at = -math.inf
+        self._room = Room(
+            run, journal, wait=self._wait_without_room, place=lambda: (self.step, self._is_held)
+        )
 
     def listen_for_signals(self) -> None:
         """SIGTERM: checkpoint and stop; a second one: stop now.
@@ -195,59 +192,7 @@ class Control:
         On a full disk say so, pause until there is room, and try again. Who cancels or stops the
         run meanwhile is obeyed: raises Cancelled or StopWork.
         """
-
-        def both() -> Result:
-            # no file may know of a step that the journal could still lose
-            self.journal.flush()
-            return write()
-
-        try:
-            return both()
-        except (DiskFull, JournalFull, OSError) as error:
-            refusal = _as_no_room(error)
-        is_said, wait = False, _POLL_SECONDS
-        while True:
-            # The reserve is given up, so that the journal has room for this.
-            self.run.release_ballast()
-            is_said = is_said or self._try_to_say(*self._about_full_disk(refusal))
-            self._wait_without_room(wait)
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
-            try:
-                self.run.allocate_ballast()
-                is_over = isinstance(refusal, JournalFull)
-                if is_over:
-                    # said before the event that had no room, for that one may end the run
-                    self.journal.emit(*self._about_room(refusal, is_said=is_said))
-                    is_said = False
-                written = both()
-            except (DiskFull, JournalFull, OSError) as error:
-                refusal = _as_no_room(error)
-                continue
-            if not is_over:
-                last = self._about_room(refusal, is_said=is_said)
-                self.with_room(partial(self.journal.emit, *last))
-            return written
-
-    def _about_full_disk(self, refusal: Exception) -> tuple[Event, ...]:
-        room = free_bytes(self.run.path)
-        return (
-            DiskLow(path=str(self.run.path), free_bytes=room, needed_bytes=_NEEDED_BYTES),
-            Paused(step=self.step, reason=f"the disk is full: {refusal}"),
-        )
-
-    def _about_room(self, refusal: Exception, *, is_said: bool) -> tuple[Event, ...]:
-        """Return what to say once there is room: all of it, if there was none to say it in."""
-        last: tuple[Event, ...] = (Continued(step=self.step, reason="there is room again"),)
-        if self._is_held:  # it had been paused by a person before the disk was full
-            last = (*last, Paused(step=self.step))
-        return last if is_said else (*self._about_full_disk(refusal), *last)
-
-    def _try_to_say(self, *events: Event) -> bool:
-        try:
-            self.journal.emit(*events)
-        except JournalFull:
-            return False
-        return True
+        return self._room.written(write)
 
     def _wait_without_room(self, seconds: float) -> None:
         """Let time pass on a full disk; obey what needs no room, or next to none."""
@@ -406,10 +351,3 @@ class Control:
         if command is not None:
             self.acknowledge(command, "done")
         raise StopWork(why)
-
-
-def _as_no_room(error: Exception) -> Exception:
-    """Return `error` if it tells of a full disk, else raise it."""
-    if isinstance(error, OSError) and error.errno not in _NO_ROOM:
-        raise error
-    return error

@@ -8,6 +8,7 @@ The tree::
     │   ├── CheckpointError      a model folder is missing, damaged, unsafe or not supported
     │   ├── DataError            training data or conditions cannot be used
     │   └── RunError             a run folder cannot be made, found, owned or understood
+    ├── DiskFull                 there is no room for a file that is needed; nothing was lost
     ├── TrainingError            training diverged and every bounded remedy was tried: exit code 1
     └── Cancelled                the user asked the run to stop: exit code 130
 
@@ -42,6 +43,10 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run folder cannot be made, found, owned or understood."""
+
+
+class DiskFull(DiffoptError):
+    """There is less room on the disk than the next file needs; nothing was lost."""
 
 
 class TrainingError(DiffoptError):

@@ -7,6 +7,7 @@ folder likewise. ``kill -9``, a full disk or a power cut leaves either the old c
 one.
 """
 
+import errno
 import json
 import os
 import re
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 TEMPORARY_MARK = ".tmp-"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_no_room(error: OSError) -> bool:
+    """Return whether it tells of a full disk, a used-up quota or a limit on the size of files."""
+    return error.errno in _NO_ROOM
 
 
 def temporary_name(path: Path) -> Path:

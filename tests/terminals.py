@@ -17,11 +17,12 @@ import termios
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyte
 import pyte.modes
+
+from engine.run.closing import Closing
 
 HOUSE = Path(__file__).resolve().parents[1]
 _TAKE_TERMINAL = (
@@ -31,7 +32,7 @@ _TAKE_TERMINAL = (
 )
 
 
-class OnTerminal:
+class OnTerminal(Closing):
     """A program whose standard streams are a pseudo-terminal that is emulated."""
 
     def __init__(
@@ -135,19 +136,6 @@ class OnTerminal:
         self.process.wait()
         if self._master >= 0:
             os.close(self._master)
-
-    def __enter__(self) -> Self:
-        """Return it."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _read(self) -> int:
         try:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from engine.run.telling import PHASE_WORDS
 from tui import format as words
 from tui.pace import progress_of
 from tui.state import Phase, RunView, StageView, TryView
-from tui.telling import PHASE_WORDS
 
 
 @dataclass(frozen=True, slots=True)

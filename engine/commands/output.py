@@ -12,35 +12,36 @@ from typing import Any
 
 from engine.run.events import (
     CheckpointSaved,
-    CommandAcknowledged,
-    Continued,
-    DiskLow,
     Evaluated,
     Event,
-    Exported,
-    GridChosen,
     LogLine,
     LossDiverged,
-    Paused,
     PhaseFinished,
     PhaseProgressed,
     PhaseStarted,
-    RunCancelled,
-    RunFailed,
     RunFinished,
-    RunPlanned,
-    RunQueued,
-    RunResumed,
-    RunStarted,
     RunStopped,
     SamplesSaved,
     StageAccepted,
     StageRejected,
     StageRolledBack,
-    StageStarted,
     StageTrained,
     TryStarted,
 )
+from engine.run.figures import duration, printable
+from engine.run.telling import tell
+
+OF_A_TRY = (
+    TryStarted,
+    StageTrained,
+    Evaluated,
+    StageAccepted,
+    StageRejected,
+    StageRolledBack,
+    LossDiverged,
+    CheckpointSaved,
+)
+"""Events that stand, set in, below the line of their stage."""
 
 
 def say(text: str = "") -> None:
@@ -113,84 +114,21 @@ class ProgressPrinter:
         self._bar = bar
 
 
-def duration(seconds: float) -> str:
-    """Return a time as 45 s, 3 min 20 s or 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def line_for(event: Event) -> str:
     """Return the line that tells a person of `event`; empty for those that need none."""
     match event:
-        case RunQueued():
-            return "queued"
-        case RunStarted():
-            return f"started on {event.device}"
-        case RunResumed():
-            return f"taken up again at step {event.step} on {event.device}"
-        case RunPlanned():
-            steps = [event.stages[0].input_steps, *(stage.output_steps for stage in event.stages)]
-            return f"stages: {' -> '.join(map(str, steps))}, threshold {event.threshold:g}"
-        case GridChosen():
-            timesteps = ", ".join(f"{t:g}" for t in event.timesteps)
-            return f"grid for {event.steps} steps: {timesteps} ({event.source})"
-        case StageStarted():
-            return f"stage {event.stage}: {event.input_steps} to {event.output_steps} steps"
-        case TryStarted():
-            return (
-                f"  try {event.attempt}, {event.remedy}: {event.iterations} optimiser steps at "
-                f"{event.learning_rate:g}, grid {event.grid_name}"
-            )
-        case StageTrained():
-            return f"  trained in {duration(event.seconds)}, loss {event.final_loss:.3g}"
-        case Evaluated():
-            return (
-                f"  {event.label}, {event.steps} steps: score {event.score:.4f} (lower bound "
-                f"{event.lower_bound:.4f}, {event.noise_set} noise)"
-            )
-        case StageAccepted():
-            return f"  accepted: lower bound {event.lower_bound:.4f} reaches {event.threshold:g}"
-        case StageRejected():
-            following = f"; next: {event.next_remedy}" if event.next_remedy else ""
-            return f"  rejected: {event.reason}{following}"
-        case StageRolledBack():
-            return f"  rolled back to {event.to_steps} steps: {event.reason}"
-        case LossDiverged():
-            return f"  diverged at step {event.step}: {event.remedy} ({event.learning_rate:g})"
-        case CheckpointSaved():
-            return f"  checkpoint {event.path}, step {event.step}"
-        case Exported():
-            return f"exported to {event.path} ({event.size_bytes / 1e6:.1f} MB)"
-        case CommandAcknowledged():
-            detail = f": {event.detail}" if event.detail else ""
-            return f"{event.command} by {event.issued_by}: {event.outcome}{detail}"
-        case Paused():
-            freed = ", memory freed" if event.is_memory_freed else ""
-            return f"paused at step {event.step} ({event.reason}{freed})"
-        case Continued():
-            return f"going on at step {event.step} ({event.reason})"
-        case DiskLow():
-            return f"the disk is low: {event.free_bytes / 1e6:.0f} MB free at {event.path}"
-        case LogLine():
-            return f"{event.level} {event.text}"
-        case RunFinished():
-            return f"finished in {duration(event.seconds)}"
-        case RunFailed():
-            return f"failed: {event.message}"
-        case RunStopped():
-            return (
-                f"stopped at step {event.step} ({event.reason}); `diffopt resume` takes it up again"
-            )
-        case RunCancelled():
-            return f"cancelled by {event.cancelled_by}"
         case PhaseStarted() | PhaseProgressed() | PhaseFinished() | SamplesSaved():
             return ""
-        case _:
-            return str(event)
+        case RunFinished():  # its result is the command's own output
+            return f"finished in {duration(event.seconds)}"
+    told = tell(event)
+    assert told is not None, event
+    line = told.text.replace("→", "->")  # a pipe's encoding may not have the arrow
+    if isinstance(event, LogLine):
+        line = f"{told.level} {line}"
+    elif isinstance(event, RunStopped):
+        line += "; `diffopt resume` takes it up again"
+    return printable(f"  {line}" if isinstance(event, OF_A_TRY) else line)
 
 
 def _finite(content: Any) -> Any:

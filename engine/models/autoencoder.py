@@ -22,10 +22,12 @@ from engine.models.config_checks import (
     POSITIVE,
     SIZE,
     Check,
+    check_groups,
+    check_levels,
     list_of,
     one_of,
     read_settings,
-    refuse,
+    refuse_other_kind,
     refuse_unless_default,
 )
 from engine.models.layers import ACTIVATIONS, Attention, Upsample2D, group_norm
@@ -64,21 +66,13 @@ class AutoencoderConfig:
         Raises:
             CheckpointError: a value is of the wrong type, not supported, or contradicts another.
         """
-        class_name = config.get("_class_name", "AutoencoderKL")
-        if class_name != "AutoencoderKL":
-            remedy = "Other autoencoders are not supported: choose another model."
-            refuse(source, "_class_name", class_name, "AutoencoderKL", remedy)
+        others = "Other autoencoders are not supported"
+        refuse_other_kind(config, "AutoencoderKL", source=source, others=others)
         refuse_unless_default(config, {"latents_mean": None, "latents_std": None}, source=source)
         nullable = frozenset({"shift_factor"})
         settings = read_settings(cls, config, _CHECKS, nullable=nullable, source=source)
-        levels = len(settings.block_out_channels)
-        for key in ("down_block_types", "up_block_types"):
-            found = getattr(settings, key)
-            if len(found) != levels:
-                refuse(source, key, found, f"one entry for each of {levels} block_out_channels")
-        if any(channels % settings.norm_num_groups for channels in settings.block_out_channels):
-            wanted = f"a divisor of all block_out_channels, {list(settings.block_out_channels)},"
-            refuse(source, "norm_num_groups", settings.norm_num_groups, wanted)
+        check_levels(settings, source=source)
+        check_groups(settings, source=source)
         return settings
 
     @property

@@ -10,8 +10,8 @@ from typing import Any
 
 import mlx.nn as nn
 
-from engine.errors import CheckpointError
-from engine.files import replacing, write_json
+from engine.errors import CheckpointError, DiskFull
+from engine.files import is_no_room, replacing, write_json
 from engine.models.folder import CONFIG_NAME, WEIGHTS_NAME, find_model, resolve_model_path
 from engine.models.unet import UNet2DConfig, UNet2DModel
 from engine.models.unet_condition import UNet2DConditionConfig, UNet2DConditionModel
@@ -69,6 +69,7 @@ def save_network(network: nn.Module, folder: str | Path, config: dict[str, Any])
 
     Raises:
         CheckpointError: the folder cannot be written.
+        DiskFull: there is no room for it.
     """
     folder = Path(folder)
     try:
@@ -77,8 +78,10 @@ def save_network(network: nn.Module, folder: str | Path, config: dict[str, Any])
         with replacing(folder / WEIGHTS_NAME) as temporary:
             write_tensors(network, temporary)
     except OSError as error:
+        if is_no_room(error):
+            raise DiskFull(f"{folder} cannot be written: {error}. Make room there.") from error
         raise CheckpointError(
-            f"{folder} cannot be written: {error}. Check that it is yours and that there is room."
+            f"{folder} cannot be written: {error}. Check that it is yours."
         ) from error
 
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeGuard, TypeVar
 
 from engine.errors import CheckpointError
 
+BLOCK_TYPES = ("down_block_types", "up_block_types")
 MOST = 1_000_000  # of channels, classes or timesteps: more is a slip, and could overflow a shape
 
 Check = tuple[Callable[[Any], bool], str]  # whether a value will do, and what is wanted in words
@@ -43,6 +44,51 @@ def read_settings(
             refuse(source, field.name, value, wanted)
         settings[field.name] = _as_tuple(value)
     return record(**settings)
+
+
+class LabelledUNet:
+    """What the settings of both kinds of UNet say of time and class."""
+
+    __slots__ = ()
+    block_out_channels: tuple[int, ...]
+    time_embedding_dim: int | None
+    class_embed_type: str | None
+    num_class_embeds: int | None
+
+    @property
+    def embed_dim(self) -> int:
+        """The width of the time embedding that every residual block reads."""
+        return self.time_embedding_dim or 4 * self.block_out_channels[0]
+
+    @property
+    def is_class_conditional(self) -> bool:
+        """Whether the network must be given `class_labels`."""
+        return self.class_embed_type is not None or self.num_class_embeds is not None
+
+
+def refuse_other_kind(
+    config: Mapping[str, Any], kind: str, *, source: str, key: str = "_class_name", others: str
+) -> None:
+    """Refuse a config that names another kind of network; `others` says what there is to do."""
+    found = config.get(key, kind)
+    if found != kind:
+        refuse(source, key, found, kind, f"{others}: choose another model.")
+
+
+def check_levels(settings: Any, keys: Sequence[str] = BLOCK_TYPES, *, source: str) -> None:
+    """Refuse lists that do not have an entry for each of `settings.block_out_channels`."""
+    levels = len(settings.block_out_channels)
+    for key in keys:
+        found = getattr(settings, key)
+        if len(found) != levels:
+            refuse(source, key, found, f"one entry for each of the {levels} block_out_channels")
+
+
+def check_groups(settings: Any, *, source: str) -> None:
+    """Refuse a number of groups that some level's channels cannot be parted into."""
+    if any(channels % settings.norm_num_groups for channels in settings.block_out_channels):
+        wanted = f"a divisor of all block_out_channels, {list(settings.block_out_channels)},"
+        refuse(source, "norm_num_groups", settings.norm_num_groups, wanted)
 
 
 def refuse_unless_default(

@@ -19,6 +19,7 @@ from engine.models.config_checks import (
     one_of,
     read_settings,
     refuse,
+    refuse_other_kind,
     refuse_unless_default,
 )
 from engine.models.layers import attend
@@ -51,10 +52,8 @@ class CLIPTextConfig:
         Raises:
             CheckpointError: a value is of the wrong type, not supported, or contradicts another.
         """
-        kind = config.get("model_type", "clip_text_model")
-        if kind != "clip_text_model":
-            remedy = "Other text encoders are not supported: choose another model."
-            refuse(source, "model_type", kind, "clip_text_model", remedy)
+        others = "Other text encoders are not supported"
+        refuse_other_kind(config, "clip_text_model", key="model_type", source=source, others=others)
         refuse_unless_default(config, {"use_attention_mask": False}, source=source)
         settings = read_settings(cls, config, _CHECKS, nullable=frozenset(), source=source)
         if settings.hidden_size % settings.num_attention_heads:

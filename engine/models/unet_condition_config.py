@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.models.config_checks import (
+    BLOCK_TYPES,
     COUNT,
     COUNT_OR_COUNTS,
     COUNTS,
@@ -20,6 +21,9 @@ from engine.models.config_checks import (
     SHARE,
     SIZE,
     Check,
+    LabelledUNet,
+    check_groups,
+    check_levels,
     is_count,
     is_int,
     is_list,
@@ -27,6 +31,7 @@ from engine.models.config_checks import (
     one_of,
     read_settings,
     refuse,
+    refuse_other_kind,
     refuse_unless_default,
 )
 from engine.models.layers import ACTIVATIONS
@@ -62,7 +67,7 @@ _LABEL_KINDS = ("timestep", "identity", "projection", "simple_projection")
 
 
 @dataclass(frozen=True, slots=True)
-class UNet2DConditionConfig:
+class UNet2DConditionConfig(LabelledUNet):
     """What a UNet2DConditionModel is made of.
 
     `attention_head_dim` is the number of heads, whatever its name says. None has a meaning of its
@@ -116,26 +121,14 @@ class UNet2DConditionConfig:
         Raises:
             CheckpointError: a value is of the wrong type, not supported, or contradicts another.
         """
-        class_name = config.get("_class_name", "UNet2DConditionModel")
-        if class_name != "UNet2DConditionModel":
-            remedy = "Choose another model."
-            refuse(source, "_class_name", class_name, "UNet2DConditionModel", remedy)
+        others = "Other networks are not supported"
+        refuse_other_kind(config, "UNet2DConditionModel", source=source, others=others)
         refuse_unless_default(config, _ONLY, source=source)
         settings = read_settings(cls, _spread(config), _CHECKS, nullable=_NULLABLE, source=source)
         _check_levels(settings, source)
         _check_attention(settings, source)
         _check_embeddings(settings, source)
         return settings
-
-    @property
-    def embed_dim(self) -> int:
-        """The width of the time embedding that every residual block reads."""
-        return self.time_embedding_dim or 4 * self.block_out_channels[0]
-
-    @property
-    def is_class_conditional(self) -> bool:
-        """Whether the network must be given `class_labels`."""
-        return self.class_embed_type is not None or self.num_class_embeds is not None
 
     @property
     def label_width(self) -> int | None:
@@ -270,18 +263,11 @@ _CHECKS: dict[str, Check] = {
 
 
 def _check_levels(config: UNet2DConditionConfig, source: str) -> None:
-    levels = len(config.block_out_channels)
-    keys = ("down_block_types", "up_block_types", *_PER_LEVEL)
+    keys = (*BLOCK_TYPES, *_PER_LEVEL)
     if config.reverse_transformer_layers_per_block is not None:
         keys = (*keys, "reverse_transformer_layers_per_block")
-    for key in keys:
-        found = getattr(config, key)
-        if len(found) != levels:
-            refuse(source, key, found, f"one entry for each of the {levels} block_out_channels")
-    for channels in config.block_out_channels:
-        if channels % config.norm_num_groups:
-            wanted = f"a divisor of all block_out_channels, {list(config.block_out_channels)},"
-            refuse(source, "norm_num_groups", config.norm_num_groups, wanted)
+    check_levels(config, keys, source=source)
+    check_groups(config, source=source)
 
 
 def _check_attention(config: UNet2DConditionConfig, source: str) -> None:

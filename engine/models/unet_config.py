@@ -18,11 +18,15 @@ from engine.models.config_checks import (
     SHARE,
     SIZE,
     Check,
+    LabelledUNet,
+    check_groups,
+    check_levels,
     is_int,
     list_of,
     one_of,
     read_settings,
     refuse,
+    refuse_other_kind,
 )
 from engine.models.layers import ACTIVATIONS
 
@@ -32,7 +36,7 @@ _OLD_PREFIX = "UNetRes"  # of block types, in early releases
 
 
 @dataclass(frozen=True, slots=True)
-class UNet2DConfig:
+class UNet2DConfig(LabelledUNet):
     """What a UNet2DModel is made of.
 
     None has a meaning of its own in places: `attention_head_dim` (one head), `mid_block_type` (no
@@ -80,10 +84,8 @@ class UNet2DConfig:
         Raises:
             CheckpointError: a value is of the wrong type, not supported, or contradicts another.
         """
-        class_name = config.get("_class_name", "UNet2DModel")
-        if class_name != "UNet2DModel":
-            remedy = "Other networks are not supported yet: choose another model."
-            refuse(source, "_class_name", class_name, "UNet2DModel", remedy)
+        others = "Other networks are not supported yet"
+        refuse_other_kind(config, "UNet2DModel", source=source, others=others)
         settings = read_settings(cls, config, _CHECKS, nullable=_NULLABLE, source=source)
         settings = replace(
             settings,
@@ -92,16 +94,6 @@ class UNet2DConfig:
         )
         _check_together(settings, source)
         return settings
-
-    @property
-    def embed_dim(self) -> int:
-        """The width of the time embedding that every residual block reads."""
-        return self.time_embedding_dim or 4 * self.block_out_channels[0]
-
-    @property
-    def is_class_conditional(self) -> bool:
-        """Whether the network must be given `class_labels`."""
-        return self.class_embed_type is not None or self.num_class_embeds is not None
 
     @property
     def label_width(self) -> int | None:
@@ -159,16 +151,8 @@ _CHECKS: dict[str, Check] = {
 
 def _check_together(config: UNet2DConfig, source: str) -> None:
     """Refuse settings that are right alone and wrong together."""
-    levels = len(config.block_out_channels)
-    for key in ("down_block_types", "up_block_types"):
-        found = getattr(config, key)
-        if len(found) != levels:
-            refuse(source, key, found, f"one entry for each of the {levels} block_out_channels")
-
-    for channels in config.block_out_channels:
-        if channels % config.norm_num_groups:
-            wanted = f"a divisor of all block_out_channels, {list(config.block_out_channels)},"
-            refuse(source, "norm_num_groups", config.norm_num_groups, wanted)
+    check_levels(config, source=source)
+    check_groups(config, source=source)
     if config.attn_norm_num_groups and config.block_out_channels[-1] % config.attn_norm_num_groups:
         wanted = f"a divisor of the last of block_out_channels, {config.block_out_channels[-1]},"
         refuse(source, "attn_norm_num_groups", config.attn_norm_num_groups, wanted)

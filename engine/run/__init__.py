@@ -5,10 +5,11 @@ The only wing that `tui` enters; no MLX. The worker's side: `RunFolder.own`, `Jo
 `find_run`, `steering` (make a run, ask something of it, take it up again), `shelf` (put away).
 """
 
+from engine.errors import DiskFull
 from engine.run import shelf
 from engine.run.codec import decode_event, encode_event, event_to_dict, kind_of
 from engine.run.commands import Command, CommandKind, CommandQueue, CommandRecord
-from engine.run.disk import DiskFull, ensure_room, free_bytes, write_atomically
+from engine.run.disk import ensure_room, free_bytes, write_atomically
 from engine.run.folder import RunFolder, RunStatus
 from engine.run.heartbeat import Heartbeat
 from engine.run.journal import JournalWriter

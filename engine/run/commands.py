@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from engine.run.closing import Closing
 from engine.run.schema import explained, open_to_write
 
 
@@ -81,7 +81,7 @@ def who_am_i(client: str) -> str:
     return f"{user}@{socket.gethostname()} {os.getpid()} {client}"
 
 
-class CommandQueue:
+class CommandQueue(Closing):
     """A client's end of the queue. Not for sharing between threads."""
 
     def __init__(self, journal_path: Path) -> None:
@@ -144,16 +144,3 @@ class CommandQueue:
     def close(self) -> None:
         """Let go of the journal; what was sent stays sent."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        """Return the queue."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the queue."""
-        self.close()

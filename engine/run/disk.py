@@ -11,15 +11,11 @@ import re
 import shutil
 from pathlib import Path
 
-from engine.errors import DiffoptError
+from engine.errors import DiskFull
 from engine.files import replacing, sync_path
 
 BALLAST_BYTES = 4 << 20
 _LEFTOVER = re.compile(r"\.tmp-(?P<pid>\d+)(\D|$)")
-
-
-class DiskFull(DiffoptError):
-    """There is less room on the disk than the next file needs; nothing was lost."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from engine.errors import DiffoptError
+from engine.run.closing import Closing
 from engine.run.codec import encode_event, encode_value, event_to_dict, kind_of
 from engine.run.commands import Command
 from engine.run.effects import DURABLE, PHASE_EVENTS, STAGE_ENDS, STATE_AFTER, has_any
@@ -47,7 +47,7 @@ _HOLD_WRITER_PAGES = 8000  # 32 MB: from here on commits wait for that
 _SAFETY_NET_PAGES = 10_000  # 40 MB: past that a commit checkpoints, should the other thread be dead
 
 
-class JournalWriter:
+class JournalWriter(Closing):
     """Writes events, metrics and answers; not from a signal handler.
 
     On a full disk a call raises `JournalFull` and has written nothing; the next may succeed.
@@ -327,19 +327,6 @@ class JournalWriter:
                 if self._checkpointer is not None:
                     self._checkpointer.close()
             self._connection.close()
-
-    def __enter__(self) -> Self:
-        """Return the writer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the writer."""
-        self.close()
 
     def _commit(self, write: Callable[[], _T], *, is_durable: bool = False) -> _T:
         """Commit what `write` writes, all of it or nothing; returns what it returns."""

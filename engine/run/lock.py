@@ -14,8 +14,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from engine.run.closing import Closing
 
 _OWNING_TRIES = 40
 _OWNING_WAIT_SECONDS = 0.025
@@ -31,7 +31,7 @@ class Holder:
     what: str | None
 
 
-class FileLock:
+class FileLock(Closing):
     """An exclusive lock on a file, held until `release` or the end of the process."""
 
     def __init__(self, path: Path) -> None:
@@ -85,18 +85,7 @@ class FileLock:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def __enter__(self) -> Self:
-        """Return the lock."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Release the lock."""
-        self.release()
+    close = release
 
 
 def is_locked(path: Path) -> bool:

@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+from engine.run.closing import Closing
 from engine.run.codec import decode_event
 from engine.run.commands import Command, CommandRecord
 from engine.run.events import Event
@@ -58,7 +58,7 @@ class Poll:
     latest: dict[str, Any]
 
 
-class JournalReader:
+class JournalReader(Closing):
     """Reads a journal while it is written. Not for sharing between threads at one time."""
 
     def __init__(self, path: Path, *, patience_seconds: float = BUSY_TIMEOUT_MS / 1000) -> None:
@@ -211,19 +211,6 @@ class JournalReader:
     def close(self) -> None:
         """Let go of the journal."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        """Return the reader."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the reader."""
-        self.close()
 
     def _rows(self, query: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with explained(self.path):

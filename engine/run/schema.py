@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from engine.errors import DiffoptError, RunError
-from engine.run.disk import DiskFull
+from engine.errors import DiffoptError, DiskFull, RunError
 
 FORMAT_VERSION = 1
 ROLLUP_STEPS = (64, 4096)

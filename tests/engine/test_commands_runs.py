@@ -315,7 +315,7 @@ def test_ctrl_c_detaches_or_cancels_and_tells_nothing_twice(
         assert follow(idle, is_json=False) == 130
         (asked,) = journal.pending()
     assert asked.kind == CommandKind.CANCEL_RUN
-    assert capsys.readouterr().err.count("queued\n") == 1
+    assert capsys.readouterr().err.count("queued by ") == 1
 
     monkeypatch.setattr(commands_runs, "_wants_to_cancel", lambda: False)
     naps.clear()

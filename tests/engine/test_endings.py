@@ -1,6 +1,6 @@
 """How a worker ends, whatever its work comes to: what is written, who is told, what it returns.
 
-The work itself is a stand-in here; tests/engine/test_worker.py has true runs.
+The work itself is a stand-in here; tests/engine/worker has true runs.
 """
 
 import os

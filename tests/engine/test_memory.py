@@ -91,7 +91,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_record_and_no_litter(
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(memory_module, "save_file", fail)
+    monkeypatch.setattr("safetensors.numpy.save_file", fail)
     with pytest.raises(OSError, match="No space"):
         memory.keep("stage-1", NEWER)
     found = memory.recall("stage-1")

@@ -202,7 +202,7 @@ def test_latents_that_do_not_fit_are_refused() -> None:
         ("latents_mean", [0.0], "None is wanted"),
         ("latents_std", [1.0], "None is wanted"),
         ("down_block_types", ["AttnDownEncoderBlock2D"] * 2, "a list of DownEncoderBlock2D"),
-        ("up_block_types", ["UpDecoderBlock2D"], "one entry for each of 2"),
+        ("up_block_types", ["UpDecoderBlock2D"], "one entry for each of the 2"),
         ("norm_num_groups", 3, "a divisor of all"),
         ("scaling_factor", 0, "a number above 0"),
     ],

@@ -1,6 +1,7 @@
 """What is wrong with a folder is one line that names the file, and never a traceback."""
 
 import io
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, DiskFull
 from engine.models.checkpoint import load_checkpoint, save_network
 from engine.models.folder import CONFIG_NAME, WEIGHTS_NAME
 
@@ -257,3 +258,16 @@ def test_saving_into_a_file_is_refused(checkpoint_of: Callable, tmp_path: Path) 
     (tmp_path / "taken").write_text("")
     with pytest.raises(CheckpointError, match="taken cannot be written"):
         save_network(checkpoint_of(FLAT).network, tmp_path / "taken", {})
+
+
+def test_saving_without_room_is_no_mistake_of_the_user(
+    checkpoint_of: Callable, tmp_path: Path
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(DiskFull, match="Make room"):
+            save_network(checkpoint_of(FLAT).network, tmp_path / "unet", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in (tmp_path / "unet").iterdir()] == ["config.json"]

@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import MISSING, fields
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -16,35 +16,16 @@ from engine.run.events import (
     LossDiverged,
     Paused,
     PlannedStage,
-    RankedGrid,
     RunPlanned,
     StageStarted,
     UnknownEvent,
 )
-
-EXAMPLES: dict[Any, Any] = {
-    str: 'a "quoted" line\nwith ü and \udcff',
-    int: 7,
-    float: 0.1,
-    bool: True,
-    PlannedStage: PlannedStage(1, 50, 22),
-    RankedGrid: RankedGrid("karras", 0.97, (999.0, 0.5)),
-}
-
-
-def example(hint: Any) -> Any:
-    """Return a value that a field of this type may hold."""
-    if hint in EXAMPLES:
-        return EXAMPLES[hint]
-    if get_origin(hint) is tuple:
-        return (example(get_args(hint)[0]),) * 2
-    return example(get_args(hint)[0])  # X | None
+from tests.engine.run.examples import example, whole
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
 def test_every_event_reads_back_as_it_was_written(event_type: type[Event]) -> None:
     hints = get_type_hints(event_type)
-    whole = event_type(**{field.name: example(hints[field.name]) for field in fields(event_type)})
     least = event_type(
         **{
             field.name: None
@@ -54,7 +35,7 @@ def test_every_event_reads_back_as_it_was_written(event_type: type[Event]) -> No
             if field.default is MISSING
         }
     )
-    for event in (whole, least):
+    for event in (whole(event_type), least):
         assert decode_event(kind_of(event), encode_event(event)) == event
 
 
