@@ -94,8 +94,13 @@ def fit_threads(parameter_count: int) -> None:
         return
     import ctypes
 
-    threads = 1 if parameter_count < _SMALL_NETWORK else usable_cores()
+    threads = 1 if is_small(parameter_count) else usable_cores()
     ctypes.CDLL(_report.path).scipy_openblas_set_num_threads(threads)
+
+
+def is_small(parameter_count: int) -> bool:
+    """Return whether a network is too small for its matrix products to be shared by threads."""
+    return parameter_count < _SMALL_NETWORK
 
 
 def _may_choose_threads() -> bool:

@@ -18,6 +18,7 @@ from engine.diffusion.names import Solver
 from engine.diffusion.noise import NoiseSchedule, PredictionType, x0_and_eps
 from engine.diffusion.samplers import SAMPLERS, OnStep
 from engine.models.guidance import Condition, Guidance, conditional
+from engine.models.halves import compiled
 from engine.models.lora import adapted, fuse, has_adapters, shared_copy
 from engine.settings import LoraSettings
 
@@ -89,9 +90,9 @@ class DiffusionModel(nn.Module):
         It follows the network's current and later weights.
         """
         if self._forward is None:
-            # As inputs, or the weights would become constants of the trace and a trained student
-            # would never be seen.
-            self._forward = mx.compile(self.__call__, inputs=self.network.state)
+            # The weights as inputs, or they would become constants of the trace and a trained
+            # student would never be seen.
+            self._forward = compiled(self.__call__, self.network.state)
         return self._forward
 
     def denoise_at(self, grid: Grid, solver: Solver, condition: Condition) -> Callable[..., Any]:
