@@ -20,6 +20,10 @@ assert engine.__version__
 # behind those of another process of the same test run.
 os.environ.setdefault("DIFFOPT_STATE_DIR", tempfile.mkdtemp(prefix="diffopt-tests-"))
 
+# Products this small gain nothing from a second thread, and its waiting is busy: it takes the core
+# from another process of the same test run.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 FIXTURES = Path(__file__).parent / "fixtures"
 
 

@@ -13,6 +13,7 @@ from engine.diffusion.grid import Grid, spaced_grid
 from engine.diffusion.noise import NoiseSchedule, betas
 from engine.models.diffusion import DiffusionModel
 from engine.models.unet import UNet2DConfig, UNet2DModel
+from engine.training.adaptive import AdaptiveScheduler
 
 MEAN, SPREAD = 0.3, 0.5  # of the Gaussian that the closed-form teacher knows
 
@@ -24,6 +25,15 @@ def eager() -> Iterator[None]:
     yield
     if hardware.can_compile():
         mx.enable_compile()
+
+
+@pytest.fixture
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run rank the first four ways to sample without training, not some thirty."""
+    propose = AdaptiveScheduler.propose
+    monkeypatch.setattr(
+        AdaptiveScheduler, "propose", lambda *args, **options: propose(*args, **options)[:4]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,6 @@ Diffopt = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def _own_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFOPT_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from engine.models.diffusion import DiffusionModel
 from engine.optimizer import AdaptiveDiffusionOptimizer
 from engine.run.events import Event, RunPlanned, StageRolledBack
 
-pytestmark = pytest.mark.usefixtures("eager")
+pytestmark = pytest.mark.usefixtures("eager", "few_candidates")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from engine.models.loading import load_model
 from engine.optimizer import AdaptiveDiffusionOptimizer
 from engine.run.events import Event
 
-pytestmark = pytest.mark.usefixtures("eager")
+pytestmark = pytest.mark.usefixtures("eager", "few_candidates")
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ def test_of_two_clients_commands_none_is_lost_or_doubled_and_all_see_one_state(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIFFOPT_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     found = benchmark.storm(tmp_path, 5.0)
     assert found.wrong == []
     assert found.sent == sum(found.outcomes.values()) > 20

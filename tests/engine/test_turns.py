@@ -31,7 +31,6 @@ Make = Callable[[str], RunFolder]
 def make(tmp_path: Path, ddpm_cifar: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Make a run that trains until it is told to end, its worker started."""
     monkeypatch.setenv("DIFFOPT_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     processes = []
 
     def begin(name: str) -> RunFolder:

@@ -84,7 +84,6 @@ def write_config(model_path: Path) -> Write:
 def _own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIFFOPT_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        patch.setenv("OPENBLAS_NUM_THREADS", "1")
         yield
 
 
