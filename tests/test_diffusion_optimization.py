@@ -37,10 +37,10 @@ def small_config(**changes: object) -> DiffusionOptimizationConfig:
             "original": {"steps": 12},
             "schedule": {"pilot_iterations": 0, "costs": ["z_mse"], "gammas": [1.0]},
             "training": {
-                "iterations": [60, 120],
-                "trajectories": 128,
+                "iterations": [50, 100],
+                "trajectories": 96,
                 "learning_rate": 1e-3,
-                "batch_size": 32,
+                "batch_size": 16,
                 "sample_every": 0,
             },
             "quality": {"samples": 128, "select_samples": 64, "bootstrap": 100},
@@ -108,7 +108,7 @@ class TestDiffusionOptimization:
 
     def test_sampling_optimization(self) -> None:
         """The best way found to take four steps beats uniform DDIM by measured quality."""
-        model = load_model("bundled:digits", steps=20).model
+        model = load_model("bundled:digits", steps=12).model
         scheduler = AdaptiveScheduler(
             model, quality=QualitySettings(select_samples=64, bootstrap=100)
         )
