@@ -6,6 +6,7 @@ is in memory.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from engine.errors import DiskFull
 from engine.files import replacing, sync_path
 
 BALLAST_BYTES = 4 << 20
+LAUNCH_NAME = "launch.json"  # the number of the process that was started last
+_CLOCK_SLACK_SECONDS = 2.0  # a process's beginning is told by another clock than a file's
 _LEFTOVER = re.compile(r"\.tmp-(?P<pid>\d+)(\D|$)")
 
 
@@ -71,7 +74,7 @@ def clear_leftovers(folder: Path) -> list[Path]:
         if match is None or not path.exists():  # not of our naming, or inside a folder just removed
             continue
         pid = int(match["pid"])
-        if pid != os.getpid() and is_alive(pid):
+        if pid != os.getpid() and is_alive(pid, at=path.lstat().st_mtime):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -81,12 +84,36 @@ def clear_leftovers(folder: Path) -> list[Path]:
     return removed
 
 
-def is_alive(pid: int) -> bool:
-    """Return whether a process of this number exists on this machine."""
+def is_alive(pid: int, *, at: float | None = None) -> bool:
+    """Return whether a process of this number exists on this machine.
+
+    `at` is a time since the epoch when it was there: one that began later got its number after it,
+    as happens after a reboot.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return at is None or _birth_of(pid) < at + _CLOCK_SLACK_SECONDS
+
+
+def is_launch_alive(folder: Path) -> bool | None:
+    """Return whether the worker that was started last on a run folder exists; None: none was."""
+    path = folder / LAUNCH_NAME
+    try:
+        pid = json.loads(path.read_text(encoding="utf-8"))["pid"]
+        return is_alive(pid, at=path.stat().st_mtime)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _birth_of(pid: int) -> float:
+    """Return when a process began, since the epoch; 0 where that is not told."""
+    import psutil  # late: few numbers are asked about that somebody has
+
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return 0.0

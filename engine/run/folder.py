@@ -10,7 +10,6 @@ all that the engine and a viewer share::
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -30,6 +29,7 @@ from engine.run.disk import (
     allocate_ballast,
     clear_leftovers,
     is_alive,
+    is_launch_alive,
     release_ballast,
     write_atomically,
 )
@@ -304,10 +304,7 @@ class RunFolder:
         return f"waits for {other.name}, which is {status.state}{trouble}{more}"
 
     def _has_launch_died(self) -> bool:
-        try:
-            return not is_alive(json.loads((self.path / "launch.json").read_text())["pid"])
-        except (OSError, ValueError, KeyError):
-            return False
+        return is_launch_alive(self.path) is False
 
 
 def _known_state(word: str) -> RunState:
@@ -366,5 +363,5 @@ def _place(unfinished: Path, root: Path, name: str | None, label: str) -> Path:
 def _clear_unfinished(root: Path) -> None:
     for path in root.glob(f"{_UNFINISHED}*"):
         match = re.match(rf"{re.escape(_UNFINISHED)}(\d+)-", path.name)
-        if match and not is_alive(int(match[1])):
+        if match and not is_alive(int(match[1]), at=path.stat().st_mtime):
             shutil.rmtree(path, ignore_errors=True)

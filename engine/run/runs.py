@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine.errors import RunError
-from engine.run.disk import write_atomically
+from engine.run.disk import LAUNCH_NAME, write_atomically
 from engine.run.folder import RunFolder
 from engine.run.reader import JournalReader
 
@@ -45,7 +45,7 @@ def start_worker(run: RunFolder) -> subprocess.Popen[bytes]:
     # somebody must take note of its end, or it stays in the process table and looks alive
     threading.Thread(target=process.wait, name=f"worker {process.pid}", daemon=True).start()
     with suppress(OSError):  # it only tells a worker that died at once from one about to begin
-        write_atomically(run.path / "launch.json", json.dumps({"pid": process.pid}))
+        write_atomically(run.path / LAUNCH_NAME, json.dumps({"pid": process.pid}))
     return process
 
 

@@ -81,7 +81,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 
 
 def open_to_read(
-    path: Path, *, patience_seconds: float = BUSY_TIMEOUT_MS / 1000
+    path: Path, *, patience_seconds: float | None = None
 ) -> tuple[sqlite3.Connection, int]:
     """Return a connection that cannot write, and the journal's version, which may be newer."""
     connection = _connect(path, "mode=ro", patience_seconds)
@@ -138,9 +138,7 @@ class _CannotShareError(RunError):
     """The WAL's shared index cannot be made beside the journal."""
 
 
-def _connect(
-    path: Path, mode: str, patience_seconds: float = BUSY_TIMEOUT_MS / 1000
-) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, patience_seconds: float | None = None) -> sqlite3.Connection:
     if not path.is_file():
         raise RunError(f"{path} does not exist. Is {path.parent} a run folder?")
     if path.stat().st_size == 0:
@@ -155,7 +153,7 @@ def _connect(
             uri,
             uri=True,
             isolation_level=None,
-            timeout=patience_seconds,
+            timeout=BUSY_TIMEOUT_MS / 1000 if patience_seconds is None else patience_seconds,
             check_same_thread=False,
         )
 

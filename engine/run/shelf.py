@@ -18,7 +18,7 @@ from pathlib import Path
 from engine.errors import RunError
 from engine.files import sync_path
 from engine.run.commands import who_am_i
-from engine.run.disk import is_alive, write_atomically
+from engine.run.disk import is_launch_alive, write_atomically
 from engine.run.folder import RunFolder
 from engine.run.lock import FileLock, is_locked
 from engine.run.state import RunState
@@ -177,18 +177,11 @@ def _refuse_if_worked_on(run: RunFolder, done: str) -> None:
             f"{run.name} cannot be {done}: process {status.pid} works on it. Stop it first with "
             f"`diffopt stop {run.name}`."
         )
-    if status.state is RunState.QUEUED and _is_about_to_start(run):
+    if status.state is RunState.QUEUED and is_launch_alive(run.path):
         raise RunError(
             f"{run.name} cannot be {done}: its worker is about to begin. "
             f"Cancel it first with `diffopt cancel {run.name}`."
         )
-
-
-def _is_about_to_start(run: RunFolder) -> bool:
-    try:
-        return is_alive(json.loads((run.path / "launch.json").read_text(encoding="utf-8"))["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _moved(path: Path, bin_: Path) -> Path:

@@ -1,8 +1,11 @@
 """Nothing is ever half-written, and a full disk is said before it is met."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +68,38 @@ def test_leftovers_of_the_dead_are_cleared_and_told(tmp_path: Path) -> None:
     dead.write_text("half")
     assert clear_leftovers(tmp_path) == [dead]
     assert clear_leftovers(tmp_path) == []
+
+
+def test_a_process_that_began_after_the_file_did_not_write_it(tmp_path: Path, spawn: Spawn) -> None:
+    """Numbers are given out again, after a reboot from the first."""
+    other = spawn("import sys; sys.stdin.read()")
+    of_the_living, of_the_dead = (
+        tmp_path / f".{name}.tmp-{other.pid}.png" for name in ("new", "old")
+    )
+    for path in (of_the_living, of_the_dead):
+        path.write_text("half")
+    os.utime(of_the_dead, (time.time() - 3600,) * 2)
+    assert clear_leftovers(tmp_path) == [of_the_dead]
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_on_a_mac_a_file_is_forced_past_the_drive_s_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    asked: list[object] = []
+
+    def control(descriptor: int, what: object) -> None:
+        asked.append(what)
+        if is_refused:  # as some file systems do
+            raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", control)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
+    write_atomically(tmp_path / "a", "text")
+    sync = [51, "fsync"] if is_refused else [51]
+    assert asked == sync * 2, "the file, and the folder that names it"
 
 
 def test_room_is_asked_for_in_plain_figures(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """A run folder is there whole or not at all, and one that could not be leaves nothing."""
 
+import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,3 +199,14 @@ def test_a_worker_that_dies_before_it_begins_leaves_a_lost_run(
     status = run.status()
     assert status.state == "lost"
     assert "worker.log" in status.reason
+
+
+def test_a_number_that_another_process_got_is_no_worker_about_to_begin(
+    run: RunFolder, spawn: Spawn
+) -> None:
+    """After a reboot the number of a worker that was just started may be anybody's."""
+    launch = run.path / "launch.json"
+    launch.write_text(json.dumps({"pid": spawn("import sys; sys.stdin.read()").pid}))
+    assert run.state() == "queued"
+    os.utime(launch, (time.time() - 3600,) * 2)
+    assert run.state() == "lost"
