@@ -69,7 +69,7 @@ def measure_steps(run: RunFolder, readers: int) -> None:
             if step // BLOCK % 2 == 0:
                 with ours:  # as a worker does after every optimiser step
                     if writer.add_metrics(step, values):
-                        writer.flush()
+                        writer.flush_soon()
                     writer.pending()
                 wal_bytes = max(wal_bytes, wal.stat().st_size)
                 continue

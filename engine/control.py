@@ -148,7 +148,10 @@ class Control:
         if latest := self._memory():
             self.journal.tell(latest)
         if self.journal.add_metrics(step, metrics):
-            self.with_room(self.journal.flush)
+            try:
+                self.journal.flush_soon()
+            except JournalFull:
+                self.with_room(self.journal.flush)
 
     def _memory(self) -> dict[str, Any] | None:
         """Return the latest value ``memory`` where it is time for one."""

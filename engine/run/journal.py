@@ -29,22 +29,21 @@ from engine.run.events import CommandAcknowledged, Event, LogLine
 from engine.run.metrics import MetricTable
 from engine.run.schema import (
     BUSY_TIMEOUT_MS,
+    JournalBusy,
     JournalFull,
     explained,
     explanation_of,
     open_to_write,
     set_durable,
+    set_patience,
 )
 from engine.run.state import RunState
+from engine.run.wal import Wal
 
 _T = TypeVar("_T")
 
-_SHRINK_PATIENCE_MS = 20
+_ENGINE_PATIENCE_MS = 60_000  # a client that was halted as it wrote shall not end a run
 _TELLING_SECONDS = 0.25  # metrics, and the place they give, may come later by this
-_COMMITS_BETWEEN_CHECKPOINTS = 100
-_RESTART_WAL_PAGES = 2000  # 8 MB: from here on a checkpoint tries to let the WAL start over
-_HOLD_WRITER_PAGES = 8000  # 32 MB: from here on commits wait for that
-_SAFETY_NET_PAGES = 10_000  # 40 MB: past that a commit checkpoints, should the other thread be dead
 
 
 class JournalWriter(Closing):
@@ -62,14 +61,13 @@ class JournalWriter(Closing):
         self._lock = threading.RLock()
         self._connection = open_to_write(path)
         self._is_engine = False
-        self._commits = 0
+        self._patience_ms = BUSY_TIMEOUT_MS
+        self._wal = Wal(path, self._connection, self._lock)
         self._version_without_commands: int | None = None
         self._told_at = 0.0  # when `progress` was last written, by the monotonic clock
         self._to_tell: dict[str, Any] = {}  # latest values that wait with the metrics
         # What a commit took, and waited for others before it began; told with the heartbeat.
         self._longest = {"wait_seconds": 0.0, "plain_seconds": 0.0, "durable_seconds": 0.0}
-        self._checkpointer: sqlite3.Connection | None = None
-        self._checkpoint_lock = threading.Lock()
         try:
             with explained(path):
                 self._metrics = MetricTable(self._connection)
@@ -118,6 +116,15 @@ class JournalWriter(Closing):
         """Write what was added, if there is anything."""
         if not self._metrics.is_settled:
             self._commit(self._put_progress)
+
+    def flush_soon(self) -> None:
+        """Write what was added, unless another program writes just now: then it waits for the next.
+
+        Training never waits for a client whose command is being forced to the medium.
+        """
+        if not self._metrics.is_settled:
+            with suppress(JournalBusy):
+                self._commit(self._put_progress, is_patient=False)
 
     def record(
         self,
@@ -174,6 +181,7 @@ class JournalWriter(Closing):
         The run is queued from here to RunStarted or RunResumed.
         """
         self._progress = self._now(self._progress[2])
+        self._patience_ms = _ENGINE_PATIENCE_MS
         engine = {"pid": os.getpid(), "host": socket.gethostname()}
         self.record(
             latest={
@@ -198,7 +206,7 @@ class JournalWriter(Closing):
                 self._put_progress()
 
         try:
-            self._commit(write)
+            self._commit(write, is_patient=False)
         except DiffoptError:
             return False
         return True
@@ -269,50 +277,16 @@ class JournalWriter(Closing):
     def checkpoint(self) -> bool:
         """Move the WAL's content into the main file, from a thread that does not commit.
 
-        Returns whether there was enough to be worth it. A checkpoint syncs both files, some 10 ms
-        that the training thread need not wait for. A WAL starts over only if all of it was moved
-        before the next commit: that is tried between two steps, and in the end enforced.
+        Returns whether there was enough to be worth it.
         """
-        with self._checkpoint_lock:
-            if self._commits < _COMMITS_BETWEEN_CHECKPOINTS:
-                return False
-            self._commits = 0
-            if self._checkpointer is None:
-                self._checkpointer = open_to_write(self.path)
-                with self._lock:
-                    self._connection.execute(f"pragma wal_autocheckpoint={_SAFETY_NET_PAGES}")
-            move = "pragma wal_checkpoint(passive)"
-            try:
-                (_, pages, _) = self._checkpointer.execute(move).fetchone()
-                is_outrun = pages > _RESTART_WAL_PAGES
-                for _ in range(3 if is_outrun else 0):
-                    commits = self._commits
-                    self._checkpointer.execute(move).fetchone()
-                    if not (is_outrun := self._commits != commits):
-                        break
-                if is_outrun and pages > _HOLD_WRITER_PAGES:
-                    with self._lock:
-                        self._checkpointer.execute(move).fetchone()
-            except sqlite3.OperationalError:  # no room in the main file; the WAL keeps it all
-                return False
-            return True
+        return self._wal.checkpoint()
 
     def shrink_wal(self) -> bool:
         """Move the WAL into the main file and cut it to nothing.
 
         Returns False where a reader or a full disk forbids.
         """
-        with self._lock:
-            try:
-                self._connection.execute(f"pragma busy_timeout={_SHRINK_PATIENCE_MS}")
-                (is_busy, _, _) = self._connection.execute(
-                    "pragma wal_checkpoint(truncate)"
-                ).fetchone()
-                return not is_busy
-            except sqlite3.OperationalError:
-                return False
-            finally:
-                self._connection.execute(f"pragma busy_timeout={BUSY_TIMEOUT_MS}")
+        return self._wal.shrink()
 
     def close(self) -> None:
         """Let go of the journal; an engine signs off."""
@@ -323,20 +297,25 @@ class JournalWriter(Closing):
                 self._is_engine = False
             with suppress(JournalFull):
                 self.flush()
-            with self._checkpoint_lock:
-                if self._checkpointer is not None:
-                    self._checkpointer.close()
+            self._wal.close()
             self._connection.close()
 
-    def _commit(self, write: Callable[[], _T], *, is_durable: bool = False) -> _T:
-        """Commit what `write` writes, all of it or nothing; returns what it returns."""
-        began = time.perf_counter()
+    def _commit(
+        self, write: Callable[[], _T], *, is_durable: bool = False, is_patient: bool = True
+    ) -> _T:
+        """Commit what `write` writes, all of it or nothing; returns what it returns.
+
+        Raises JournalBusy where others write for longer than one waits.
+        """
+        began, has_begun = time.perf_counter(), False
         with self._lock:
             try:
+                set_patience(self._connection, self._patience_ms if is_patient else 0)
                 if is_durable:
                     set_durable(self._connection, is_durable=True)
                 try:
                     self._connection.execute("begin immediate")
+                    has_begun = True
                     waited = time.perf_counter() - began
                     self._metrics.write()
                     for key, value in self._to_tell.items():
@@ -346,18 +325,18 @@ class JournalWriter(Closing):
                     self._metrics.settle()
                     self._to_tell.clear()
                 except BaseException:
-                    if self._connection.in_transaction:
+                    if self._connection.in_transaction:  # SQLite may have rolled it back itself
                         self._connection.execute("rollback")
-                    self._metrics.reload()
-                    # on a full disk a checkpoint gives room inside the WAL back: it is due
-                    self._commits += _COMMITS_BETWEEN_CHECKPOINTS
+                    if has_begun:
+                        self._metrics.reload()
+                        self._wal.make_due()
                     raise
                 finally:
                     if is_durable:
                         set_durable(self._connection, is_durable=False)
             except sqlite3.Error as error:
                 raise explanation_of(self.path, error) from error
-            self._commits += 1
+            self._wal.count_commit()
             kind = "durable_seconds" if is_durable else "plain_seconds"
             for name, value in (("wait_seconds", waited), (kind, time.perf_counter() - began)):
                 self._longest[name] = max(self._longest[name], value)

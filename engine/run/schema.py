@@ -41,6 +41,10 @@ create index command_pending on command(number) where outcome is null;
 """
 
 
+class JournalBusy(RunError):
+    """Another program writes the journal just now, and has for longer than one waits."""
+
+
 class JournalFull(DiskFull):
     """The journal could not be written for want of room; nothing was lost, and it can be later."""
 
@@ -122,6 +126,11 @@ def set_durable(connection: sqlite3.Connection, *, is_durable: bool) -> None:
     connection.execute(f"pragma fullfsync={int(is_durable)}")
 
 
+def set_patience(connection: sqlite3.Connection, milliseconds: int) -> None:
+    """Choose how long a statement waits for another program that writes."""
+    connection.execute(f"pragma busy_timeout={milliseconds}")
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours.
@@ -192,7 +201,7 @@ def explanation_of(path: Path, error: sqlite3.Error) -> DiffoptError:
             "Nothing was lost. Make room on that disk, or raise the quota."
         )
     if primary == sqlite3.SQLITE_BUSY:
-        return RunError(f"{path} is locked by another program. Close that program.")
+        return JournalBusy(f"{path} is locked by another program. Close that program.")
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
         return _CannotShareError(
             f"{path} cannot be opened ({error}). Check the permissions of {path.parent}."

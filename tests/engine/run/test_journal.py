@@ -305,36 +305,6 @@ def test_a_full_disk_raises_loses_nothing_and_ends_when_there_is_room(
     assert process.returncode == 0
 
 
-def test_the_wal_is_cut_at_a_stage_s_end_unless_a_reader_stands_in_it(run: RunFolder) -> None:
-    wal = run.path / "journal.sqlite-wal"
-    end = StageAccepted(stage=1, attempt=1, score=1.0, lower_bound=1.0, threshold=0.95)
-    with JournalWriter(run.journal_path) as writer, JournalReader(run.journal_path) as reader:
-        writer.record_metrics(1, {"loss": 1.0})
-        assert wal.stat().st_size > 0
-        writer.emit(end)
-        assert wal.stat().st_size == 0
-        with reader.snapshot():
-            assert reader.last_id
-            writer.record_metrics(2, {"loss": 1.0})
-            writer.emit(end)
-            assert wal.stat().st_size > 0
-        writer.emit(end)
-        assert wal.stat().st_size == 0
-
-
-def test_the_wal_stays_small_while_another_thread_checkpoints(run: RunFolder) -> None:
-    wal = run.path / "journal.sqlite-wal"
-    with JournalWriter(run.journal_path) as writer, Heartbeat(writer, every_seconds=0.02):
-        for step in range(3000):
-            writer.record_metrics(step, {"a": 1.0, "b": 2.0})
-        assert wal.stat().st_size < 64e6
-        while writer.checkpoint():
-            pass
-    with JournalReader(run.journal_path) as reader:
-        assert reader.integrity_check() == []
-        assert reader.last_values()["a"] == (2999, 1.0)
-
-
 def test_threads_of_the_worker_share_the_writer(run: RunFolder) -> None:
     with JournalWriter(run.journal_path) as writer, JournalReader(run.journal_path) as reader:
         threads = [
