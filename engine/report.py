@@ -12,6 +12,7 @@ from engine.files import replacing, write_text
 _COLOURS = {
     "student": "#0072B2",
     "undistilled": "#D55E00",
+    "searched": "#009E73",
     "threshold": "#555555",
 }  # told apart by the colour-blind
 
@@ -241,12 +242,13 @@ def _plot_quality(path: Path, result: Mapping[str, Any]) -> None:
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
+    curves = _curves(result)
     for key, label, marker in (
         ("student", "distilled", "o"),
         ("undistilled", "without training, uniform DDIM", "s"),
+        ("searched", "without training, best that was found", "D"),
     ):
-        points = sorted((p["steps"], p["score"]) for p in result["frontier"] if p["kind"] == key)
-        if points:
+        if points := curves[key]:
             axes.plot(*zip(*points, strict=True), marker=marker, color=_COLOURS[key], label=label)
     axes.axhline(
         result["threshold"],
@@ -257,13 +259,24 @@ def _plot_quality(path: Path, result: Mapping[str, Any]) -> None:
     axes.set_xlabel("sampling steps")
     axes.set_ylabel("quality score (select noise)")
     axes.set_xscale("log", base=2)
-    ticks = sorted({p["steps"] for p in result["frontier"]})
+    ticks = sorted({steps for points in curves.values() for steps, _ in points})
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def _curves(result: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:
+    """Return (steps, score) by the kind of sampler, on the select noise."""
+    curves: dict[str, dict[int, float]] = {"student": {}, "undistilled": {}, "searched": {}}
+    for point in result["frontier"]:
+        curves[point["kind"]][point["steps"]] = point["score"]
+    best = curves["searched"]
+    for one in result["training_free"]:
+        best[one["steps"]] = max(one["score"], best.get(one["steps"], 0.0))
+    return {kind: sorted(points.items()) for kind, points in curves.items()}
 
 
 def _plot_losses(path: Path, losses: Mapping[str, Sequence[tuple[int, float]]]) -> None:

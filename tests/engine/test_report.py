@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from engine.records import Bound, OptimizationMetrics, Quality, StageReport
-from engine.report import report_text, write_report
+from engine.report import _curves, report_text, write_report
 
 
 def quality(value: float, *, is_conclusive: bool = True) -> Quality:
@@ -119,6 +119,16 @@ def test_plots_are_pictures_and_nothing_else_is_left(
         with Image.open(tmp_path / name) as image:
             assert image.format == "PNG"
             assert min(image.size) > 400
+
+
+def test_the_plot_shows_the_best_that_was_found_without_training(result: dict[str, Any]) -> None:
+    best = {**result["training_free"][0], "solver": "dpmpp_2m", "score": 0.95}
+    curves = _curves(result | {"training_free": [*result["training_free"], best]})
+    assert curves == {
+        "student": [(4, 0.98)],
+        "undistilled": [(4, 0.87)],
+        "searched": [(4, 0.95)],
+    }
 
 
 def test_a_run_in_which_nothing_passed_is_reported_too(
