@@ -6,6 +6,7 @@ Precedence, last wins: defaults, the file or recipe, ``--set key=value``.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
@@ -288,6 +289,16 @@ def _built(section: type, values: Mapping[str, Any], prefix: str, name: str) -> 
         _raise_first(error, prefix, name)
 
 
+def in_words(message: str) -> str:
+    """Return what pydantic wants, so that it reads after "wanted"."""
+    wanted = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    return re.sub(
+        r"List should have (at least|at most) (\d+) items? after validation, not \d+",
+        r"\1 \2 in the list",
+        wanted,
+    )
+
+
 def _raise_first(error: ValidationError, prefix: str, name: str) -> NoReturn:
     first, *others = error.errors(include_url=False)
     message = first["msg"].removeprefix("Value error, ")
@@ -295,7 +306,7 @@ def _raise_first(error: ValidationError, prefix: str, name: str) -> NoReturn:
     if not first["loc"]:
         raise ConfigError(f"{name}: {message}.{more}") from error
     key = prefix + ".".join(str(part) for part in first["loc"] if not str(part).startswith("list["))
-    wanted = message.removeprefix("Input should be ")
+    wanted = in_words(message)
     raise ConfigError(f"{name}: {key} is {first['input']!r}; wanted {wanted}.{more}") from error
 
 

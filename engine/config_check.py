@@ -17,6 +17,7 @@ from engine.config import (
     DiffusionOptimizationConfig,
     config_from_dict,
     describe_fields,
+    in_words,
     unknown_key_hint,
 )
 from engine.contradictions import contradictions
@@ -162,7 +163,7 @@ def _wrong_fields(
 
 def _message(error: Any) -> str:
     """Return "wanted >= 1, found 0" from one of pydantic's errors."""
-    wanted = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    wanted = in_words(str(error["msg"]))
     for words, sign in (
         ("greater than or equal to", ">="),
         ("less than or equal to", "<="),

@@ -26,7 +26,7 @@ from engine.hooks import Hooks
 from engine.interruptions import FreeMemory, StopWork
 from engine.live_settings import live_changes, told
 from engine.memory import Memory
-from engine.run import Heartbeat, JournalWriter, RunFolder, TrainingQueue, Turn
+from engine.run import Heartbeat, JournalFull, JournalWriter, RunFolder, TrainingQueue, Turn
 from engine.run.events import (
     Continued,
     Paused,
@@ -55,13 +55,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         run = RunFolder.open(Path(path))
-        with run.own(), JournalWriter(run.journal_path) as journal:
-            journal.begin_engine()
-            with Heartbeat(journal):
-                return Worker(run, journal).work()
+        with run.own(), _signed_on(run) as journal, Heartbeat(journal):
+            return Worker(run, journal).work()
     except DiffoptError as error:  # it never had the run, or could not say in the journal
         logger.error("%s", error)
         return error.exit_code
+
+
+def _signed_on(run: RunFolder) -> JournalWriter:
+    """Return the run's journal, which says that a worker is here.
+
+    On a disk too full for that the reserve is given up; all else then waits for room.
+    """
+    try:
+        return _sign_on(run)
+    except JournalFull:
+        if not run.release_ballast():
+            raise
+        return _sign_on(run)
+
+
+def _sign_on(run: RunFolder) -> JournalWriter:
+    journal = JournalWriter(run.journal_path)
+    try:
+        journal.begin_engine()
+    except BaseException:
+        journal.close()
+        raise
+    return journal
 
 
 class Worker:
@@ -132,6 +153,8 @@ class Worker:
             with self._on_turn():
                 if freed is None:
                     self._announce()
+                    # the reserve may have been given up before this worker began
+                    self.control.with_room(self.run.allocate_ballast)
                 else:
                     self.control.emit(
                         Continued(step=self.control.step, reason="its turn has come again")

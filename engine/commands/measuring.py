@@ -35,8 +35,8 @@ def schedule(options: argparse.Namespace) -> int:
     wrong = [steps for steps in options.steps if not 1 <= steps < options.original_steps]
     if wrong:
         raise ConfigError(
-            f"--steps: {wrong[0]} is not fewer than the {options.original_steps} of "
-            f"--original-steps; choose 1 to {options.original_steps - 1}."
+            f"--steps is {wrong[0]}; choose 1 to {options.original_steps - 1}, fewer than "
+            f"--original-steps."
         )
     scheduler = AdaptiveScheduler(
         loaded.model,

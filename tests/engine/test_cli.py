@@ -256,3 +256,26 @@ def test_doctor_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert found["mlx_version"]
     assert found["blas_gflops"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("frobnicate", "invalid choice: 'frobnicate'"),
+        ("sample bundled:digits", "the following arguments are required: --out"),
+        ("sample bundled:digits --out a.png --timesteps a,b", "'a,b' is no list of numbers"),
+        ("sample bundled:digits --out a.png --steps x", "'x' is no whole number"),
+        ("run demo --no-such-word", "--no-such-word"),
+    ],
+)
+def test_a_slip_in_the_words_is_one_line(
+    capsys: pytest.CaptureFixture[str], words: str, said: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert err.startswith("diffopt: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert "--help" in err

@@ -334,3 +334,10 @@ def test_paths_become_absolute_and_names_stay(
         make_paths_absolute(config)
         assert config.model_path == name
         assert config.data.prompts.startswith("bundled:")
+
+
+def test_an_empty_list_is_told_in_plain_words() -> None:
+    with pytest.raises(
+        ConfigError, match=r"training\.iterations is \[\]; wanted at least 1 in the list"
+    ):
+        parse_config("model_path: x\ntraining: {iterations: []}\n", "a test")

@@ -78,7 +78,8 @@ def test_a_process_that_began_after_the_file_did_not_write_it(tmp_path: Path, sp
     )
     for path in (of_the_living, of_the_dead):
         path.write_text("half")
-    os.utime(of_the_dead, (time.time() - 3600,) * 2)
+    an_hour_ago = time.time() - 3600
+    os.utime(of_the_dead, (an_hour_ago, an_hour_ago))
     assert clear_leftovers(tmp_path) == [of_the_dead]
 
 

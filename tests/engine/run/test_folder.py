@@ -208,5 +208,6 @@ def test_a_number_that_another_process_got_is_no_worker_about_to_begin(
     launch = run.path / "launch.json"
     launch.write_text(json.dumps({"pid": spawn("import sys; sys.stdin.read()").pid}))
     assert run.state() == "queued"
-    os.utime(launch, (time.time() - 3600,) * 2)
+    an_hour_ago = time.time() - 3600
+    os.utime(launch, (an_hour_ago, an_hour_ago))
     assert run.state() == "lost"
