@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,19 @@ def prepare_environment(options: Options) -> None:
         setting["NO_COLOR"] = "1"
     if options.is_low:
         setting.setdefault("TEXTUAL_FPS", "5")
+    _believe_the_terminal(setting)
+
+
+def _believe_the_terminal(setting: MutableMapping[str, str]) -> None:
+    """Take a size out of the environment where the terminal itself tells one.
+
+    Textual believes the environment first, and whatever was started by a program that uses readline
+    has a size there: that of its parent's start, which no resize changes.
+    """
+    with suppress(OSError, ValueError, AttributeError):  # AttributeError: no stdout at all
+        if all(os.get_terminal_size(sys.__stdout__.fileno())):  # pyright: ignore[reportOptionalMemberAccess]
+            for name in ("COLUMNS", "LINES"):
+                setting.pop(name, None)
 
 
 def why_not_here(environment: Mapping[str, str] = os.environ) -> str | None:
