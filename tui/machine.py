@@ -69,7 +69,8 @@ def look(folder: Path, gpu: Gpu | None = None, hint: str = "") -> Machine:
             swap_used_bytes=psutil.swap_memory().used,
         )
     with contextlib.suppress(OSError):
-        machine = replace(machine, disk_free_bytes=shutil.disk_usage(folder).free)
+        there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+        machine = replace(machine, disk_free_bytes=shutil.disk_usage(there).free)
     with contextlib.suppress(OSError, RuntimeError, AttributeError):
         battery = psutil.sensors_battery()
         if battery is not None:

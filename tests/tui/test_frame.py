@@ -51,6 +51,43 @@ def test_header_and_footer_fill_their_line_and_no_more(
     go(story())
 
 
+def test_what_a_screen_is_there_for_stands_in_the_footer_of_the_smallest_terminal(
+    options: Options, go: Go
+) -> None:
+    async def story() -> None:
+        run = RunFolder.create(options.runs_dir, "seed: 0\n", name="digits", mounts=[])
+        app = DiffoptApp(options, Target(run=run))
+        app.config_source = "demo"
+        with working(run, *UP_TO_TRAINING):
+            async with app.run_test(size=(80, 24)) as pilot:
+                await pilot.pause(0.3)
+                for key, wanted in (
+                    ("3", ("p Pause", "c Cancel", "b Checkpoint")),
+                    ("1", ("enter Open", "n New", "/ Find")),
+                    ("2", ("^r Run", "^s Save", "^z Undo")),
+                ):
+                    await pilot.press(key)
+                    await pilot.pause(0.1)
+                    line = line_of(app.screen.query_one(Footer))
+                    assert all(one in line for one in wanted), line
+
+    go(story())
+
+
+def test_help_begins_with_what_this_screen_alone_can_do(options: Options, go: Go) -> None:
+    async def story() -> list[str]:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("question_mark")
+            await pilot.pause()
+            lines = [line.plain for line in app.screen.query_one("#help-keys", Pane).lines]
+            assert all(len(line) <= 74 for line in lines)
+            return [line for line in lines if not line.startswith("  ")]
+
+    groups = go(story())
+    assert groups[:5] == ["View", "Runs", "Run control", "Move", "Everywhere"]
+
+
 def test_a_click_on_a_tab_and_on_a_footer_key_does_what_the_key_does(
     options: Options, go: Go
 ) -> None:

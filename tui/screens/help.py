@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from tui.format import GLYPHS
+from tui.format import GLYPHS, clipped
 from tui.keys import BY_ID, key_words
 from tui.widgets.footer import LiveKey
 from tui.widgets.pane import Pane
@@ -21,6 +21,11 @@ from tui.widgets.pane import Pane
 
 class _Keys(Pane):
     has_cursor = True
+
+    def on_resize(self) -> None:
+        """Fit the lines to the width."""
+        if isinstance(self.screen, HelpScreen):
+            self.screen.fill()
 
 
 class HelpScreen(ModalScreen[None]):
@@ -47,13 +52,13 @@ class HelpScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Show all."""
-        self.query_one("#help-keys", Pane).can_focus = False
-        self._fill("")
+        self._pane.can_focus = False
+        self.fill()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what fits the words."""
         event.stop()
-        self._fill(event.value)
+        self.fill()
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         """Run the line of the cursor."""
@@ -86,8 +91,9 @@ class HelpScreen(ModalScreen[None]):
     def _pane(self) -> Pane:
         return self.query_one("#help-keys", Pane)
 
-    def _fill(self, words: str) -> None:
-        wanted = words.lower().split()
+    def fill(self) -> None:
+        """List what fits the words that are typed."""
+        wanted = self.query_one(Input).value.lower().split()
         lines: list[Content] = []
         self._rows = []
         group = None
@@ -103,7 +109,8 @@ class HelpScreen(ModalScreen[None]):
                 self._rows.append(None)
             asks = " (asks)" if known and known.is_asked and "asks" not in text else ""
             style = "" if key.is_enabled else "$text-disabled"
-            lines.append(Content.styled(f"  {names:<16} {text}{asks}", style))
+            room = max(30, self._pane.scrollable_content_region.width or 70)
+            lines.append(Content.styled(clipped(f"  {names:<10} {text}{asks}", room), style))
             self._rows.append(key)
         if signs := self._signs(wanted):
             lines += [Content(""), Content.styled("Signs", "bold $accent"), *signs]
@@ -128,9 +135,15 @@ class HelpScreen(ModalScreen[None]):
 
 
 def _merged(keys: Sequence[LiveKey]) -> list[tuple[str, LiveKey]]:
-    """Return one line an action, with all its keys."""
+    """Return one line an action, with all its keys; what this screen alone can do comes first."""
     lines: dict[str, tuple[list[str], LiveKey]] = {}
+    keys = sorted(keys, key=_rank)
     for key in keys:
         names, _ = lines.setdefault(key.id or key.action, ([], key))
         names.append(key_words(key.key))
     return [(" ".join(names), key) for names, key in lines.values()]
+
+
+def _rank(key: LiveKey) -> int:
+    known = BY_ID.get(key.id)
+    return {"Everywhere": 2, "Move": 1}.get(known.group, 0) if known else 0

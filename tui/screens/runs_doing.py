@@ -57,10 +57,8 @@ class RunDeeds(DiffoptScreen):
 
     def on_key(self, event: events.Key) -> None:
         """Say why a grey key does nothing."""
-        active = self.active_bindings.get(event.key)
-        if active is None or active.enabled or active.node is not self:
-            return
-        if (reason := self._why_not(active.binding.action)) is not None:
+        action = self.grey_action(event.key)
+        if action is not None and (reason := self._why_not(action)) is not None:
             event.stop()
             self._refuse(reason)
 
@@ -100,7 +98,9 @@ class RunDeeds(DiffoptScreen):
 
         recipes = [preset for preset in presets() if preset.recipe is not None]
         lines: list[Content | str] = [
-            Content.assemble((f"{one.name:12}", "bold"), (one.words, "$text-muted"))
+            Content.assemble(
+                (f"{one.name:12}", "bold"), (words.clipped(one.words, 58), "$text-muted")
+            )
             for one in recipes
         ]
         hint = "enter shows its settings, ^r there starts it · esc closes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rich.segment import Segment
 from textual import events
@@ -13,6 +14,13 @@ from textual.widget import Widget
 
 from tui.keys import BY_ID, KEYS, key_words
 
+# What a screen is there for comes first, and is seen where room is short.
+_FIRST = {
+    "runs": ("pane.open", "runs.new", "runs.mark", "view.find"),
+    "config": ("config.run", "config.save", "config.undo", "config.redo", "config.default"),
+    "live": ("run.pause", "run.resume", "run.cancel_stage", "run.checkpoint", "view.zoom"),
+    "compare": ("view.metric", "view.x_axis", "view.log_y", "compare.export", "compare.diff"),
+}
 _PLACE = {key.id: place for place, key in enumerate(KEYS)}
 
 
@@ -28,7 +36,7 @@ class LiveKey:
     is_enabled: bool
 
 
-def live_keys(screen: Screen[object]) -> list[LiveKey]:
+def live_keys(screen: Screen[Any]) -> list[LiveKey]:
     """Return the bindings that the focus reaches and that something answers, in table order."""
     found: list[LiveKey] = []
     for key, active in screen.active_bindings.items():
@@ -86,14 +94,23 @@ class Footer(Widget):
                 continue
             seen.add(key.id)
             (right if known.is_right else left).append(key)
+        first = _FIRST.get(getattr(self.screen, "NAME", ""), ())
+
+        def rank(key: LiveKey) -> int:
+            """Return 0, 1 for the screen's first two, 2 for those of the focused pane alone."""
+            place = first.index(key.id) if key.id in first else len(first)
+            return place if place < 2 else 2 if BY_ID[key.id].panes else place + 1
+
+        left.sort(key=rank)
         while right and sum(map(_width, right)) > width:
             right.pop(0)
         room = width - sum(map(_width, right)) - 1
-        cells: list[tuple[LiveKey | None, str]] = []
-        for key in left:
+        shown: list[LiveKey] = []
+        for key in sorted(left, key=lambda key: not key.is_enabled):  # grey ones where room is left
             if _width(key) <= room:
-                cells.append((key, ""))
+                shown.append(key)
                 room -= _width(key)
+        cells: list[tuple[LiveKey | None, str]] = [(key, "") for key in left if key in shown]
         cells.append((None, " " * (room + 1)))
         cells += [(key, "") for key in right]
         return self._drawn(cells)
