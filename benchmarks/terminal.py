@@ -32,6 +32,7 @@ from engine.run.heartbeat import Heartbeat
 from tests.terminals import OnTerminal, dashboard
 
 CLIENT = "benchmark"
+WARM_MINUTES = 5.0  # of a soak: caches with a bound fill up until then
 HEAVY = "┏".encode()  # the corner that only a pane that takes the focus draws
 
 
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="120x36,80x24")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each byte count")
     parser.add_argument("--pairs", type=int, default=30, help="of windows of the worker's pace")
+    parser.add_argument("--window", type=float, default=4.0, help="seconds of each of them")
     parser.add_argument("--only", default="paint,bytes,keys,step")
     parser.add_argument("--recipe", default="demo")
     parser.add_argument("--words", default="", help="more words for the dashboard's command")
@@ -87,7 +89,7 @@ def main() -> None:
                     if "keys" in wanted:
                         show(time_keys(run, width, height, words))
                 if "step" in wanted:
-                    show(pace(run, options.pairs, words))
+                    show(pace(run, options.pairs, options.window, words))
 
 
 def show(figures: Iterator[Figure]) -> None:
@@ -214,7 +216,7 @@ def one_key(terminal: OnTerminal) -> float:
     raise SystemExit("tab was never answered")
 
 
-def pace(run: RunFolder, pairs: int, words: Sequence[str]) -> Iterator[Figure]:
+def pace(run: RunFolder, pairs: int, window: float, words: Sequence[str]) -> Iterator[Figure]:
     """Compare the worker's step time with the dashboard at work and halted, window by window."""
     ratios: list[float] = []
     with JournalReader(run.journal_path) as reader, open_live(run, 120, 36, words) as terminal:
@@ -225,7 +227,7 @@ def pace(run: RunFolder, pairs: int, words: Sequence[str]) -> Iterator[Figure]:
                 os.kill(terminal.process.pid, signal.SIGCONT if is_open else signal.SIGSTOP)
                 terminal.pump(0.5)
                 before, _, first = reader.latest()["progress"]
-                terminal.pump(4.0)
+                terminal.pump(window)
                 after, _, last = reader.latest()["progress"]
                 seconds[is_open] = (after - before) / max(1, last - first)
             os.kill(terminal.process.pid, signal.SIGCONT)
@@ -254,12 +256,16 @@ def soak(root: Path, minutes: float) -> Iterator[Figure]:
                 terminal.chunks.clear()
                 samples.append(((now - end) / 60 + minutes, resident_mb(terminal.process.pid)))
             cpu = cpu_seconds(terminal.process.pid)
-        settled = [sample for sample in samples if sample[0] > min(2.0, minutes / 4)]
+        settled = [sample for sample in samples if sample[0] > min(WARM_MINUTES, minutes / 4)]
         third = max(1, len(settled) // 3)
         early = statistics.median(mb for _, mb in settled[:third])
         late = statistics.median(mb for _, mb in settled[-third:])
-        yield Figure(f"resident memory at the end of {minutes:g} minutes", late, 150, "MB")
+        for share in (1 / 30, 1 / 6, 1 / 3, 2 / 3, 1):
+            at, mb = min(samples, key=lambda sample: abs(sample[0] - share * minutes))
+            yield Figure(f"resident memory after {at:.1f} minutes", mb, 150, "MB")
         yield Figure("  grown, last third over first", late - early, 1.0, "MB")
+        slope, _ = statistics.linear_regression(*zip(*settled, strict=True))
+        yield Figure("  slope after warm-up", 60 * slope, 2.0, "MB/h")
         yield Figure("  processor", 100 * cpu / (60 * minutes), 10, "%")
     finally:
         feeder.kill()

@@ -40,6 +40,9 @@ class Notices:
         kind = kind or text
         if now - self._last_shown.get(kind, -SAME_KIND_SECONDS) < SAME_KIND_SECONDS:
             return False
+        if len(self._last_shown) > KEPT:
+            recent = now - SAME_KIND_SECONDS
+            self._last_shown = {one: at for one, at in self._last_shown.items() if at > recent}
         self._last_shown[kind] = now
         return True
 
