@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -75,12 +76,21 @@ class Prompt(ModalScreen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back")]
 
     def __init__(
-        self, title: str, value: str, hint: str, problem_with: Callable[[str], str | None]
+        self,
+        title: str,
+        value: str,
+        hint: str,
+        problem_with: Callable[[str], str | None],
+        *,
+        completes: str = "",
     ) -> None:
-        """Ask for a line; `problem_with` says why one cannot be taken."""
+        """Ask for a line; `problem_with` says why one cannot be taken.
+
+        `completes`: what tab looks for where the line is a path, as `tui/completion.py` names it.
+        """
         super().__init__()
         self._title, self._value, self._hint = title, value, hint
-        self._problem_with = problem_with
+        self._problem_with, self._completes = problem_with, completes
 
     def compose(self) -> ComposeResult:
         """Lay the box out."""
@@ -92,6 +102,20 @@ class Prompt(ModalScreen[str | None]):
         """Begin in the box."""
         self.query_one("#prompt").border_title = self._title
         self.query_one(Input).focus()
+
+    def on_key(self, event: events.Key) -> None:
+        """Complete a path with tab."""
+        if event.key != "tab" or not self._completes:
+            return
+        from tui.completion import complete
+
+        event.stop()
+        event.prevent_default()
+        box = self.query_one(Input)
+        found = complete(box.value, self._completes)
+        box.value, box.cursor_position = found.text, len(found.text)
+        told = "  ".join(found.names[:12]) + (" …" if len(found.names) > 12 else "")
+        self.query_one("#prompt-hint", Static).update(told or self._hint)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take the line, unless something is wrong with it."""

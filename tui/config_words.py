@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from tui import format
-from tui.draft import Draft
-from tui.schema import Section, Setting
+from tui.schema import Section, Setting, sections
 from tui.typed_values import MISSING, shown
 
 if TYPE_CHECKING:
     from engine.estimate import Estimate
+    from tui.draft import Draft
 
 KINDS = {
     "bool": "yes or no", "choice": "one of", "int": "whole number", "float": "number",
-    "text": "text", "path": "folder", "ints": "whole numbers", "floats": "numbers",
+    "text": "text", "path": "path (tab completes)", "ints": "whole numbers", "floats": "numbers",
     "texts": "words", "choices": "some of",
 }  # fmt: skip
 _MUTED, _DIM = "$text-muted", "$text-disabled"
@@ -52,6 +52,28 @@ def section_lines(section: Section, width: int) -> list[Content]:
     lines = _wrapped(section.help, width, "")
     lines += _wrapped("enter opens and closes · / finds a key · F2 the YAML", width, _MUTED)
     return lines
+
+
+def live_words(live: list[str]) -> str:
+    """Return the settings that may change, a section of nothing else by its name alone."""
+    names: list[str] = []
+    for section in sections():
+        mine = [one.key for one in section.settings if one.key in live]
+        names += [section.name] if len(mine) == len(section.settings) and section.name else mine
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def offer_lines(names: tuple[str, ...], width: int, height: int) -> list[Content]:
+    """Return the names that a path may go on with, in columns; what has no room is counted."""
+    if not names:
+        return []
+    cell = min(width, max(map(len, names)) + 2)
+    across = max(1, width // cell)
+    room = across * height if len(names) <= across * height else across * (height - 1)
+    shown, more = names[:room], len(names) - room
+    rows = [shown[at : at + across] for at in range(0, len(shown), across)]
+    lines = [Content("".join(f"{_cut(name, cell - 1):<{cell}}" for name in row)) for row in rows]
+    return [*lines, *([Content.styled(f"and {more} more", _MUTED)] if more > 0 else [])]
 
 
 def diff_lines(draft: Draft, width: int) -> list[Content]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 Kind = Literal[
     "bool", "choice", "int", "float", "text", "path", "ints", "floats", "texts", "choices"
 ]
-PATHS = ("model_path", "data.images")
+PATHS = ("model_path", "data.images", "data.prompts")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ version is pinned; `App._display` falls back to the stock frame on any exception
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len, split_graphemes
@@ -27,8 +26,6 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 Cell = tuple[str, Pen]  # the second half of a wide character is ("", pen)
 Row = list[Cell | None]
 
-_KEPT_STRIPS = 256  # a screen is about two hundred; each holds some 15 KB
-
 
 class CellDiff:
     """The terminal as it stands, and how to make another frame of it."""
@@ -38,7 +35,6 @@ class CellDiff:
         self._rows: list[Row] = []
         self._size = (0, 0)
         self._pen: Pen | None = None
-        self._strips: OrderedDict[int, tuple[Strip, list[Cell] | None]] = OrderedDict()
         self._system = ColorSystem.TRUECOLOR
 
     def forget(self) -> None:
@@ -93,17 +89,6 @@ class CellDiff:
 
     def _cells_of(self, strip: Strip) -> list[Cell] | None:
         """Return the strip's cells; None for one that holds escapes of its own."""
-        known = self._strips.get(id(strip))
-        if known is not None and known[0] is strip:
-            self._strips.move_to_end(id(strip))
-            return known[1]
-        cells = self._turned(strip)
-        self._strips[id(strip)] = (strip, cells)
-        if len(self._strips) > _KEPT_STRIPS:
-            self._strips.popitem(last=False)
-        return cells
-
-    def _turned(self, strip: Strip) -> list[Cell] | None:
         cells: list[Cell] = []
         for text, style, control in strip:
             if control or (style is not None and style._link) or _CONTROL.search(text):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import BindingsMap, BindingType
 from textual.containers import Container
 from textual.content import Content
+from textual.dom import DOMNode
 from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.timer import Timer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tui.app import DiffoptApp
 
 LEAST_WIDTH, LEAST_HEIGHT = 80, 24
+_TAKES_NO_KEY = DOMNode.check_consume_key
 
 
 class DiffoptScreen(Screen[None], inherit_bindings=False):
@@ -51,6 +53,21 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
         self.is_shown = False
 
     @property
+    def _binding_chain(self) -> list[tuple[DOMNode, BindingsMap]]:
+        """The bindings from the focus up; a key asks for them five times.
+
+        Textual copies them each time, for what is typed into and for the user's own keys. Where
+        neither is, nothing changes them.
+        """
+        focused = self.focused
+        if focused is None or focused.loading or self.app._keymap:
+            return super()._binding_chain
+        nodes = focused.ancestors_with_self
+        if any(type(node).check_consume_key is not _TAKES_NO_KEY for node in nodes):
+            return super()._binding_chain
+        return [(node, node._bindings) for node in nodes]
+
+    @property
     def diffopt(self) -> DiffoptApp:
         """The app, by its own type."""
         return cast("DiffoptApp", self.app)
@@ -58,7 +75,9 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
     def compose(self) -> ComposeResult:
         """Lay out the frame around the body."""
         yield Header(self.NAME)
-        yield Static("", id="banner", markup=False)
+        banner = Static("", id="banner", markup=False)
+        banner.display = False  # it has nothing to say yet
+        yield banner
         with Container(id="body"):
             yield from self.compose_body()
         yield Footer()
@@ -102,6 +121,15 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
         self._timers_of_screen.append(timer)
         return timer
 
+    def grey_action(self, key: str) -> str | None:
+        """Return the action of this screen that a key would do, were it not grey now."""
+        for node, bindings in self._modal_binding_chain:
+            for binding in bindings.key_to_bindings.get(key, ()):
+                action = binding.action
+                is_grey = node is self and self.check_action(action, ()) is None
+                return action if is_grey else None
+        return None
+
     def on_shown(self) -> None:
         """Take note that the screen is looked at from now on; for children."""
 
@@ -111,11 +139,10 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
     def on_hangup(self) -> None:
         """Save what would be lost: the terminal is gone; for children."""
 
-    # The frame
+    # The frame. Textual calls these handlers beside a child's of the same name.
 
     def on_mount(self) -> None:
-        """Hide what has nothing to say."""
-        self.query_one("#banner").display = False
+        """Say so where the terminal is too small."""
         self._measure(self.app.size.width, self.app.size.height)
         # a size that came while the screen was still being put together is taken up here
         self.call_after_refresh(self._measure_again)

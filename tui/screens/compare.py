@@ -71,7 +71,6 @@ class CompareScreen(DiffoptScreen):
 
     def on_mount(self) -> None:
         """Read now and then what changed."""
-        super().on_mount()
         kept = self.diffopt.preferences.recall("compare")
         self.metric = kept["metric"] if kept.get("metric") in METRICS else METRICS[0]
         self.axis = kept["axis"] if kept.get("axis") in AXES else AXES[0]
@@ -216,7 +215,6 @@ class CompareScreen(DiffoptScreen):
 
     def on_resize(self, event: events.Resize) -> None:
         """Fit the panes."""
-        super().on_resize(event)
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:

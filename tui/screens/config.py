@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 from textual.timer import Timer
@@ -18,12 +18,15 @@ from textual.widgets import TextArea
 
 from engine.errors import DiffoptError
 from engine.run import RunFolder, RunState
-from tui.draft import Draft
+from tui.config_words import live_words
 from tui.draft_file import open_source
 from tui.keys import bindings_for
 from tui.schema import settings_by_key
 from tui.screens.config_panes import ConfigPanes
 from tui.widgets.form import Form
+
+if TYPE_CHECKING:
+    from tui.draft import Draft
 
 TYPED_SECONDS, YAML_SECONDS, LOOK_SECONDS = 0.15, 0.3, 2.0
 
@@ -47,7 +50,7 @@ class ConfigScreen(ConfigPanes):
     def on_mount(self) -> None:
         """Open what was asked for, once the frame stands."""
         self.every(LOOK_SECONDS, self._look_around)
-        self.call_later(self._begin)
+        self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
         self._show_tab("form")
@@ -58,6 +61,8 @@ class ConfigScreen(ConfigPanes):
 
     def load_source(self, source: str | Path | RunFolder, *, is_clone: bool = False) -> None:
         """Open a file, a recipe or a run's settings; unsaved changes stay as a draft."""
+        from tui.draft import Draft  # brings pydantic and PyYAML: the frame is painted first
+
         self.flush()
         self._keep_draft_aloud()
         try:
@@ -75,7 +80,7 @@ class ConfigScreen(ConfigPanes):
         self.draft, self.estimate, self._disk_told = draft, None, ""
         self._find_lock()
         self._is_diff_to_disk = False
-        self.form.show(draft, self._locked)
+        self.form.show(draft, self._locked, self.when_taken)
         self.yaml.read_only = bool(self.lock)
         self.yaml.show_text(draft.text)
         self.yaml.move_cursor((0, 0))
@@ -83,7 +88,7 @@ class ConfigScreen(ConfigPanes):
 
     def _find_lock(self) -> None:
         """Find out which settings may be changed: of a run's own, those alone that it takes up."""
-        self.lock, self._locked, self.has_live = "", None, False
+        self.lock, self._locked, self.has_live, self.when_taken = "", None, False, ""
         run = self.draft.source.run if self.draft else None
         if run is None:
             return
@@ -95,10 +100,11 @@ class ConfigScreen(ConfigPanes):
         is_over = state in (RunState.DONE, RunState.CANCELLED)
         settings = settings_by_key().values()
         self._locked = {one.key: is_over or not one.is_live for one in settings}
-        live = sorted({one.section for one in settings if not self._locked[one.key]})
-        may = f"only `{', '.join(live)}` may change" if live else "its settings are history"
+        live = [one.key for one in settings if not self._locked[one.key]]
+        may = f"only {live_words(live)} may change" if live else "its settings are history"
         self.lock = f"{run.name} is {state}: {may}; d makes a new run of them"
         self.has_live = bool(live)
+        self.when_taken = "live at once" if run.status().pid is not None else "at resume"
 
     # From the form to the draft
 
@@ -200,6 +206,7 @@ class ConfigScreen(ConfigPanes):
         lock = self.lock
         if draft.source.run is not None:
             self._find_lock()
+            self.form.set_locked(self._locked, self.when_taken)
         if told != self._disk_told or lock != self.lock:
             self._disk_told = told
             self.refresh_all()

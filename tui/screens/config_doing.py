@@ -11,11 +11,11 @@ from engine.run import RunFolder, RunState, list_runs
 from tui import format
 from tui.config_words import why_not_start
 from tui.dialogs import Choice, Question
-from tui.draft import Draft
 from tui.screens.base import DiffoptScreen
 
 if TYPE_CHECKING:
     from engine.estimate import Estimate
+    from tui.draft import Draft
 
 
 class ConfigDoing(DiffoptScreen):
@@ -27,6 +27,7 @@ class ConfigDoing(DiffoptScreen):
         self.draft: Draft | None = None
         self.lock = ""  # why settings cannot be changed, "" where all can
         self.has_live = False  # a run at work takes some of them up all the same
+        self.when_taken = ""  # and when it does
         self.estimate: Estimate | None = None  # what the draft costs, as far as it is known
         self._disk_told = ""  # what became of the file on disk: "", "changed", "gone"
 
@@ -123,8 +124,9 @@ class ConfigDoing(DiffoptScreen):
         if path is None:
             words = await self.app.push_screen_wait(
                 Prompt(
-                    "Save as", f"{draft.source.label}.yaml", "A file name; ~ is your home.",
-                    _problem_with_name,
+                    "Save as", f"{draft.source.label}.yaml",
+                    "A file name; ~ is your home, tab completes.",
+                    _problem_with_name, completes="save",
                 )
             )  # fmt: skip
             if words is None:

@@ -6,6 +6,7 @@ Nothing here changes the draft; `config.py` carries what is typed to it.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
@@ -19,18 +20,21 @@ from tui.config_words import (
     cost_line,
     diff_lines,
     help_lines,
+    offer_lines,
     section_lines,
     state_words,
     unified_lines,
     why_not_start,
 )
-from tui.draft import Draft
 from tui.schema import sections, settings_by_key
 from tui.screens.config_taking import ConfigTaking
 from tui.widgets.form import Form
 from tui.widgets.form_rows import Row
 from tui.widgets.pane import Pane
 from tui.widgets.yaml_area import YamlArea
+
+if TYPE_CHECKING:
+    from tui.draft import Draft
 
 COST_SECONDS = 0.5
 TABS = ("form", "yaml", "diff")
@@ -114,7 +118,10 @@ class ConfigPanes(ConfigTaking):
         if self.focused is self.yaml:
             one = settings_by_key().get(self.key_at_yaml_cursor())
             row = Row(sections()[0], one) if one is not None else row
-        if draft is None or row is None:
+        if draft is None:
+            pane.set_lines(["reading…"])
+            return
+        if row is None:
             pane.set_lines(["No setting has that in its name or description. esc shows all."])
             return
         width = max(20, pane.scrollable_content_region.width or 56)
@@ -125,8 +132,12 @@ class ConfigPanes(ConfigTaking):
         pane.set_title(row.setting.key)
         lock = self.lock if self.form.is_locked(row.setting.key) else ""
         if self.lock and not lock:
-            lock = "May change now: ^s tells the run's worker, or waits for it in the file."
-        pane.set_lines(help_lines(draft, row.setting, width, lock))
+            is_now = self.when_taken == "live at once"
+            when = "at its next step" if is_now else "when the run is resumed"
+            lock = f"May change now: ^s writes it, the worker takes it up {when}."
+        height = max(3, pane.scrollable_content_region.height)
+        offers = offer_lines(self.form.offers, width, height)
+        pane.set_lines(offers or help_lines(draft, row.setting, width, lock))
 
     def _refresh_diff(self) -> None:
         draft = self.draft

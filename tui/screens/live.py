@@ -79,7 +79,6 @@ class LiveScreen(LiveView):
 
     def on_mount(self) -> None:
         """Begin with the app's run."""
-        super().on_mount()
         self.query_one(FindBox).display = False
         self._recall_layout()
         self.every(CHART_SECONDS, self._show_charts)

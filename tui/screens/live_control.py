@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from textual import events, work
 from textual.content import Content
@@ -16,9 +15,6 @@ from tui.permits import RUN_ACTIONS, is_taking_up, why_not
 from tui.questions import about_run, about_stage
 from tui.screens.base import DiffoptScreen
 from tui.screens.live_words import ASKING, answer_words, subject
-
-if TYPE_CHECKING:
-    pass
 
 TAKING_UP_SECONDS = 15.0
 
@@ -58,6 +54,8 @@ class LiveControl(DiffoptScreen):
                 record, details.get(record.command.id, ""), is_mine=is_mine
             )
             self.diffopt.tell(text, severity, kind=f"answer {record.command.id}")
+        # what is no longer among the newest never comes again
+        self._answered.intersection_update(record.command.id for record in snapshot.commands)
 
     def _tell_end(self, snapshot: Snapshot) -> None:
         is_over = snapshot.state in ("done", "failed", "cancelled", "lost")
@@ -80,12 +78,10 @@ class LiveControl(DiffoptScreen):
 
     def on_key(self, event: events.Key) -> None:
         """Say why a grey key does nothing."""
-        active = self.active_bindings.get(event.key)
-        if active is None or active.enabled or active.node is not self:
-            return
-        if (reason := why_not(active.binding.action, self.snapshot)) is not None:
+        action = self.grey_action(event.key)
+        if action is not None and (reason := why_not(action, self.snapshot)) is not None:
             event.stop()
-            self.diffopt.tell(reason, "warning", kind=f"refused {active.binding.action}")
+            self.diffopt.tell(reason, "warning", kind=f"refused {action}")
 
     def action_pause(self) -> None:
         """Hold still, or go on."""

@@ -17,6 +17,7 @@ from tui.screens.live_layout import TABS, LiveLayout, regions
 from tui.widgets.chart import Charts
 from tui.widgets.log import Log
 from tui.widgets.pane import Pane
+from tui.widgets.samples import SamplesPane
 from tui.widgets.stage_tree import StageTree
 
 if TYPE_CHECKING:
@@ -174,6 +175,24 @@ class LiveView(LiveControl):
         """Show all steps."""
         self.query_one(Charts).zoom(None)
 
+    def action_image_mode(self) -> None:
+        """Draw pictures another way."""
+        self._on_samples().action_image_mode()
+
+    def action_blink(self) -> None:
+        """Show undistilled and student in turn."""
+        self._on_samples().action_blink()
+
+    def action_open_file(self) -> None:
+        """Tell and copy the picture's path."""
+        self._on_samples().action_open_file()
+
+    def _on_samples(self) -> SamplesPane:
+        """Return the samples, brought to sight."""
+        self._show_pane("samples")
+        self._remember_layout()
+        return self.query_one(SamplesPane)
+
     def go_back(self) -> bool:
         """Close the filter, the zoom, the word of what happened: whichever is open."""
         log, panes = self.query_one(Log), self.query_one(Panes)
@@ -195,7 +214,6 @@ class LiveView(LiveControl):
 
     def on_resize(self, event: events.Resize) -> None:
         """Lay the panes out anew."""
-        super().on_resize(event)
         self.call_after_refresh(self._laid_out)
 
     def _laid_out(self) -> None:

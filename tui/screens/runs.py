@@ -82,7 +82,6 @@ class RunsScreen(RunDeeds):
 
     def on_mount(self) -> None:
         """Look at the runs now, and every second."""
-        super().on_mount()
         self.query_one(FilterBox).display = False
         self.table.sort_by(self.diffopt.preferences.recall("runs").get("sort"))
         self._listing = Listing(self.diffopt.runs_dir)
@@ -181,7 +180,7 @@ class RunsScreen(RunDeeds):
             ):
                 is_bad = row.state in ("failed", "lost")
                 self.diffopt.tell_end(f"{row.name} is {words.word(row.state)}", is_bad=is_bad)
-            self._states[row.path] = row.state
+        self._states = {row.path: row.state for row in rows}
 
     # The selected run
 
@@ -200,7 +199,6 @@ class RunsScreen(RunDeeds):
 
     def on_resize(self, event: events.Resize) -> None:
         """Fit the panes."""
-        super().on_resize(event)
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:

@@ -6,15 +6,17 @@ file has the messages and the keys; which rows there are and how they look is in
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import events
 from textual.message import Message
 
-from tui.draft import Draft
 from tui.schema import Setting
 from tui.widgets.form_rows import FormRows
 from tui.widgets.line_editor import LineEditor
+
+if TYPE_CHECKING:
+    from tui.draft import Draft
 
 
 class Form(FormRows):
@@ -47,7 +49,7 @@ class Form(FormRows):
             self.key, self.value = key, value
 
     class Moved(Message):
-        """The cursor stands on another row."""
+        """The cursor stands on another row, or other paths are offered for this one."""
 
     class Refused(Message):
         """A locked setting was to be changed."""
@@ -67,15 +69,33 @@ class Form(FormRows):
 
     # What the screen does
 
-    def show(self, draft: Draft, locked: dict[str, bool] | None = None) -> None:
+    def show(
+        self, draft: Draft, locked: dict[str, bool] | None = None, when_taken: str = ""
+    ) -> None:
         """Show another draft: sections with something to see are open."""
         self.editor = self.finder = None
         self._needle = ""
-        self._draft, self._locked = draft, locked
+        self._draft, self._locked, self._when_taken = draft, locked, when_taken
         told = {one.key for one in draft.changed()} | {fault.key for fault in draft.faults}
+        told |= {key for key, is_locked in (locked or {}).items() if not is_locked}
         self._open = {"", "training"} | {key.rpartition(".")[0] for key in told}
         self._cursor = 0
-        self.draw()
+        if locked is not None:  # begin where something may be changed
+            keys = [row.key for row in self._visible_rows()]
+            self._cursor = next((n for n, key in enumerate(keys) if not locked.get(key, True)), 0)
+            self.call_after_refresh(self.keep_in_view, self._cursor)
+        self.draw(is_cursor_kept=False)
+
+    def set_locked(self, locked: dict[str, bool] | None, when_taken: str) -> None:
+        """Let other settings be changed from now on: what the run does has changed."""
+        if (locked, when_taken) == (self._locked, self._when_taken):
+            return
+        self._locked, self._when_taken = locked, when_taken
+        if self.editor is not None and self.is_locked(self.key):
+            self.post_message(self.Left(self.key))
+            self.editor = None
+        if self._draft is not None:
+            self.draw()
 
     @property
     def is_typing(self) -> bool:
@@ -122,6 +142,7 @@ class Form(FormRows):
         """Leave the setting that is typed into, with what was typed."""
         if self.editor is not None:
             text, self.editor = self.editor.text, None
+            self._offer(())
             self.post_message(self.Typed(self.key, text, is_done=True))
 
     def reload_editor(self) -> None:
@@ -211,10 +232,13 @@ class Form(FormRows):
     def _key_of_editor(self, editor: LineEditor, event: events.Key) -> bool:
         key, setting = event.key, self.row.setting if self.row else None
         assert setting is not None
+        self._offer(())
         if key == "escape":
             self.editor = None
             self.post_message(self.Left(setting.key))
             self._redraw_row()
+            return True
+        if key == "tab" and setting.kind == "path" and self._complete(editor, setting):
             return True
         if key in ("enter", "down", "up", "tab", "shift+tab"):
             self.finish()
@@ -237,6 +261,26 @@ class Form(FormRows):
             self.post_message(self.Typed(setting.key, editor.text))
         self._redraw_row()
         return True
+
+    def _complete(self, editor: LineEditor, setting: Setting) -> bool:
+        """Type what a path goes on as; returns False where there is nothing to add or to tell."""
+        from tui.completion import complete
+
+        before = editor.text
+        found = complete(before[: editor.cursor], setting.key)
+        if found.text == before[: editor.cursor] and not found.names:
+            return False
+        editor.text, editor.cursor = found.text + before[editor.cursor :], len(found.text)
+        if editor.text != before:
+            self.post_message(self.Typed(setting.key, editor.text))
+        self._offer(found.names)
+        self._redraw_row()
+        return True
+
+    def _offer(self, names: tuple[str, ...]) -> None:
+        if names != self.offers:
+            self.offers = names
+            self.post_message(self.Moved())
 
     def _key_of_finder(self, finder: LineEditor, event: events.Key) -> bool:
         if event.key == "escape":

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
-from tui.draft import Draft
 from tui.schema import Section, Setting, sections
 from tui.typed_values import MISSING, shown
 from tui.widgets.line_editor import LineEditor
 from tui.widgets.pane import Pane
+
+if TYPE_CHECKING:
+    from tui.draft import Draft
 
 CHANGED, WRONG, LOCKED = "●", "✗", "▪"
 MUTED, DIM = "$text-muted", "$text-disabled"
@@ -43,8 +45,10 @@ class FormRows(Pane):
         self._rows: list[Row] = []
         self._open: set[str] = {""}
         self._locked: dict[str, bool] | None = None  # key -> is it locked; None: nothing is
+        self._when_taken = ""  # when a run takes up the ones that are not
         self.editor: LineEditor | None = None
         self.finder: LineEditor | None = None
+        self.offers: tuple[str, ...] = ()  # how the path that is typed may go on
         self._needle = ""
         self._changed: set[str] = set()
         self._width = 72
@@ -158,6 +162,8 @@ class FormRows(Pane):
         parts += [(_box(setting, value, draft.words(setting.key), box_width), style)]
         if fault is not None:
             note, note_style = fault.message.partition(", found ")[0], "$text-error"
+        elif self._locked is not None and not is_locked:
+            note, note_style = self._when_taken, "$text-success"
         elif is_changed and not setting.is_required:
             note, note_style = f"default {shown(setting.default) or 'none'}", MUTED
         else:
