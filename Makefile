@@ -9,8 +9,8 @@ else
 EXTRA ?= none
 endif
 
-# Processes for `make test`; 0 runs the tests one after the other in one.
-TEST_JOBS ?= 0
+# Processes for `make test`, one a core, four at most; TEST_JOBS=0 runs the tests one after the other in one.
+TEST_JOBS ?= logical
 
 SETUP = sh scripts/set_up.sh "$(VENV)" "$(EXTRA)"
 # Not PYTHON: that one names the interpreter to build the environment with.
@@ -29,7 +29,7 @@ demo: ## distil the bundled model from 50 steps to 4 and report its score
 
 test: ## run the tests
 	@$(SETUP) test
-	@$(RUN) -m pytest -n $(TEST_JOBS) --dist loadfile
+	@$(RUN) -m pytest -n $(TEST_JOBS) --maxprocesses 4 --dist loadfile
 
 check: ## format, lint, types and the walls between packages
 	@$(SETUP) dev
