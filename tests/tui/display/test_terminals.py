@@ -60,7 +60,7 @@ def test_only_colours_that_the_terminal_has_are_sent(
     text, sent = drawn(tmp_path, *words, **environment)
     assert colours(sent) == kinds
     assert "● running" in text
-    assert "training goes on" in text
+    assert "a new run from a recipe or a file" in text
 
 
 @pytest.mark.slow
