@@ -29,6 +29,7 @@ from engine.interruptions import CancelStage
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel, load_model
+from engine.models.pipeline import LatentPipeline
 from engine.planning import choose_final_grid
 from engine.probe import planned_time
 from engine.records import StageReport
@@ -69,15 +70,7 @@ class AdaptiveDiffusionOptimizer:
             else None,
             compile=machine.compile,
         )
-        original = load_model(
-            config.model_path,
-            steps=config.original.steps,
-            spacing=config.original.spacing,
-            solver=config.original.sampler,
-        )
-        check_original(original, config)
-        pipeline = pipeline_of(original)
-        original = as_configured(original, pipeline, config)
+        original, pipeline = load_original(config)
         self.context = RunContext(
             config,
             name,
@@ -243,6 +236,24 @@ class AdaptiveDiffusionOptimizer:
                 stages=stages,
             )
         )
+
+
+def load_original(
+    config: DiffusionOptimizationConfig,
+) -> tuple[LoadedModel, LatentPipeline | None]:
+    """Return the original model as configured, and what stands around a network of latents.
+
+    Raises CheckpointError or ConfigError where it cannot be what a run starts from.
+    """
+    original = load_model(
+        config.model_path,
+        steps=config.original.steps,
+        spacing=config.original.spacing,
+        solver=config.original.sampler,
+    )
+    check_original(original, config)
+    pipeline = pipeline_of(original)
+    return as_configured(original, pipeline, config), pipeline
 
 
 def check_original(original: LoadedModel, config: DiffusionOptimizationConfig) -> None:

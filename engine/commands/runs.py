@@ -65,23 +65,14 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
 
     Makes paths absolute: whoever takes the run up may do so from another folder.
     """
-    from engine.conditioning import as_configured, check_data, pipeline_of
+    from engine.conditioning import check_data
     from engine.models.folder import resolve_model_path
-    from engine.models.loading import load_model
-    from engine.optimizer import check_original
+    from engine.optimizer import load_original
 
     if not config.model_path.startswith("bundled:"):
         config.model_path = str(resolve_model_path(config.model_path, may_fetch=True).absolute())
     make_paths_absolute(config)
-    original = load_model(
-        config.model_path,
-        steps=config.original.steps,
-        spacing=config.original.spacing,
-        solver=config.original.sampler,
-    )
-    check_original(original, config)
-    pipeline = pipeline_of(original)
-    as_configured(original, pipeline, config)
+    original, pipeline = load_original(config)
     check_data(original, pipeline, config)
 
 
@@ -231,7 +222,12 @@ def steer(options: argparse.Namespace) -> int:
         kind = CommandKind.CANCEL_STAGE
     if kind is CommandKind.RESUME and folder.status().pid is None:
         return _take_up(folder, is_json=options.json)
-    given = wait_for(folder, send(folder, kind, client="diffopt"))
+    try:
+        given = wait_for(folder, send(folder, kind, client="diffopt"))
+    except RunError:
+        if kind is not CommandKind.RESUME or folder.status().pid is not None:
+            raise
+        given = None
     if kind is CommandKind.RESUME and not (given and given.is_done) and not folder.status().pid:
         # the worker was about to end when it was asked
         return _take_up(folder, is_json=options.json)

@@ -1,6 +1,7 @@
 """What the engine's tests share: tiny random models, a teacher in closed form, eager MLX."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -11,11 +12,26 @@ import pytest
 from engine import hardware
 from engine.diffusion.grid import Grid, spaced_grid
 from engine.diffusion.noise import NoiseSchedule, betas
+from engine.files import write_json
+from engine.models.checkpoint import save_network
 from engine.models.diffusion import DiffusionModel
 from engine.models.unet import UNet2DConfig, UNet2DModel
 from engine.training.adaptive import AdaptiveScheduler
 
 MEAN, SPREAD = 0.3, 0.5  # of the Gaussian that the closed-form teacher knows
+
+
+TINY_UNET = {
+    "_class_name": "UNet2DModel",
+    "sample_size": 4,
+    "in_channels": 1,
+    "out_channels": 1,
+    "block_out_channels": [8],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D"],
+    "up_block_types": ["UpBlock2D"],
+    "norm_num_groups": 2,
+}
 
 
 @pytest.fixture
@@ -55,15 +71,9 @@ def make_model(linear_schedule: NoiseSchedule) -> Callable[..., DiffusionModel]:
         seed: int = 0,
         **changes: Any,
     ) -> DiffusionModel:
-        config = {
+        config = TINY_UNET | {
             "sample_size": size,
-            "in_channels": 1,
-            "out_channels": 1,
             "block_out_channels": [channels],
-            "layers_per_block": 1,
-            "down_block_types": ["DownBlock2D"],
-            "up_block_types": ["UpBlock2D"],
-            "norm_num_groups": 2,
             "num_class_embeds": class_count,
         }
         mx.random.seed(seed)
@@ -78,6 +88,25 @@ def make_model(linear_schedule: NoiseSchedule) -> Callable[..., DiffusionModel]:
         return DiffusionModel(network, schedule, grid, **(settings | changes))
 
     return make
+
+
+@pytest.fixture
+def folder_of(make_model: Callable[..., DiffusionModel], tmp_path: Path) -> Callable[..., Path]:
+    """Write a network with random weights, that of `make_model`, as a diffusers folder."""
+
+    def write(prediction_type: str, **scheduler: Any) -> Path:
+        folder = tmp_path / "model"
+        (folder / "scheduler").mkdir(parents=True, exist_ok=True)
+        save_network(make_model(class_count=None).network, folder / "unet", TINY_UNET)
+        settings = {
+            "_class_name": "DDIMScheduler",
+            "prediction_type": prediction_type,
+            "clip_sample": False,
+        }
+        write_json(folder / "scheduler" / "scheduler_config.json", settings | scheduler)
+        return folder
+
+    return write
 
 
 class GaussianNetwork(nn.Module):

@@ -1,5 +1,6 @@
 """The commands about runs, as a person or a program uses them, against a true worker."""
 
+import contextlib
 import json
 import os
 import pty
@@ -20,19 +21,9 @@ from engine.commands.runs import follow
 from engine.config import load_config
 from engine.run import Command, CommandKind, CommandQueue, JournalWriter, RunFolder, RunState
 from engine.run.events import RunCancelled, RunFailed, RunFinished, RunStarted, RunStopped
+from tests.engine.endless import ENDLESS
 
 HOUSE = Path(__file__).resolve().parents[2]
-CONFIG = """\
-model_path: {model_path}
-optimization_stages: 1
-target_steps: 2
-quality_threshold: 0.01
-apple_silicon_optimization: false
-original: {{steps: 4}}
-schedule: {{search: false}}
-training: {{iterations: [100000], trajectories: 8, batch_size: 4, report_every: 1, sample_every: 0}}
-quality: {{samples: 64, select_samples: 64, bootstrap: 100}}
-"""
 # The leader of a session gets SIGHUP when its controlling terminal goes.
 IN_A_TERMINAL = """\
 import fcntl, os, sys, termios
@@ -64,7 +55,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 def config(tmp_path: Path, ddpm_cifar: Path) -> Path:
     """A run that goes on until it is asked to end."""
     path = tmp_path / "endless.yaml"
-    path.write_text(CONFIG.format(model_path=ddpm_cifar.with_name("ddpm_flat")))
+    path.write_text(ENDLESS.format(model_path=ddpm_cifar.with_name("ddpm_flat")))
     return path
 
 
@@ -161,6 +152,26 @@ def test_a_run_in_the_background_is_listed_steered_and_taken_up_again(
     assert (code, cancelled["outcome"]) == (0, "done")
     wait_for(lambda: run.status().pid is None)
     assert diffopt("show", "endless")[1]["state"] == "cancelled"
+
+
+def test_a_run_whose_worker_ends_as_it_is_asked_to_go_on_is_taken_up(
+    idle: RunFolder, diffopt: Diffopt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(idle, STARTED, RunStopped(step=3, reason="asked"))
+    started: list[RunFolder] = []
+    monkeypatch.setattr("engine.run.steering._start", started.append)
+    with contextlib.ExitStack() as worker:
+        worker.enter_context(idle.own())
+        send = commands_runs.send
+
+        def send_too_late(*words: Any, **more: Any) -> Command:
+            worker.close()
+            return send(*words, **more)
+
+        monkeypatch.setattr(commands_runs, "send", send_too_late)
+        code, taken_up = diffopt("resume", "idle")
+    assert (code, taken_up["outcome"]) == (0, "started")
+    assert started == [idle]
 
 
 def test_closing_the_terminal_leaves_the_worker_running(

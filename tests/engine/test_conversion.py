@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from engine.config import config_from_dict
-from engine.files import write_json
 from engine.hooks import Hooks
-from engine.models.checkpoint import save_network
 from engine.models.diffusion import DiffusionModel
 from engine.optimizer import AdaptiveDiffusionOptimizer
 from engine.run.events import Event, RunPlanned, StageRolledBack
@@ -20,29 +18,13 @@ pytestmark = pytest.mark.usefixtures("eager", "few_candidates")
 
 @pytest.fixture
 def converted(
-    make_model: Callable[..., DiffusionModel], tmp_path: Path
+    folder_of: Callable[..., Path], tmp_path: Path
 ) -> Callable[..., tuple[dict[str, Any], list[Event]]]:
     """Run a tiny epsilon model with students that predict v; return what came and was told."""
-    config = {
-        "_class_name": "UNet2DModel",
-        "sample_size": 4,
-        "in_channels": 1,
-        "out_channels": 1,
-        "block_out_channels": [8],
-        "layers_per_block": 1,
-        "down_block_types": ["DownBlock2D"],
-        "up_block_types": ["UpBlock2D"],
-        "norm_num_groups": 2,
-    }
-    folder = tmp_path / "model"
-    save_network(make_model(class_count=None).network, folder / "unet", config)
-    (folder / "scheduler").mkdir()
-    scheduler = {"_class_name": "DDIMScheduler", "prediction_type": "epsilon", "clip_sample": False}
-    write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
 
     def run(threshold: float) -> tuple[dict[str, Any], list[Event]]:
         settings = {
-            "model_path": str(folder),
+            "model_path": str(folder_of("epsilon")),
             "optimization_stages": 1,
             "target_steps": 3,
             "quality_threshold": threshold,

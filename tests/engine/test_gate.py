@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from engine.config import config_from_dict
-from engine.files import write_json
 from engine.hooks import Hooks
-from engine.models.checkpoint import network_tensors, save_network
-from engine.models.diffusion import DiffusionModel
+from engine.models.checkpoint import network_tensors
 from engine.models.loading import load_model
 from engine.optimizer import AdaptiveDiffusionOptimizer
 from engine.run.events import Event
@@ -20,36 +18,7 @@ pytestmark = pytest.mark.usefixtures("eager", "few_candidates")
 
 
 @pytest.fixture
-def model_folder(make_model: Callable[..., DiffusionModel], tmp_path: Path) -> Path:
-    """A network with random weights as a diffusers folder."""
-    model = make_model(class_count=None)
-    config = {
-        "_class_name": "UNet2DModel",
-        "sample_size": 4,
-        "in_channels": 1,
-        "out_channels": 1,
-        "block_out_channels": [8],
-        "layers_per_block": 1,
-        "down_block_types": ["DownBlock2D"],
-        "up_block_types": ["UpBlock2D"],
-        "norm_num_groups": 2,
-    }
-    save_network(model.network, tmp_path / "model" / "unet", config)
-    (tmp_path / "model" / "scheduler").mkdir()
-    write_json(
-        tmp_path / "model" / "scheduler" / "scheduler_config.json",
-        {
-            "_class_name": "DDIMScheduler",
-            "prediction_type": "v_prediction",
-            "timestep_spacing": "trailing",
-            "clip_sample": False,
-        },
-    )
-    return tmp_path / "model"
-
-
-@pytest.fixture
-def optimizer_of(model_folder: Path) -> Callable[..., AdaptiveDiffusionOptimizer]:
+def optimizer_of(folder_of: Callable[..., Path]) -> Callable[..., AdaptiveDiffusionOptimizer]:
     """Build an optimizer with everything tiny."""
 
     def build(
@@ -57,7 +26,7 @@ def optimizer_of(model_folder: Path) -> Callable[..., AdaptiveDiffusionOptimizer
     ) -> AdaptiveDiffusionOptimizer:
         config = config_from_dict(
             {
-                "model_path": str(model_folder),
+                "model_path": str(folder_of("v_prediction", timestep_spacing="trailing")),
                 "optimization_stages": len(stage_steps),
                 "target_steps": stage_steps[-1],
                 "quality_threshold": threshold,

@@ -10,18 +10,8 @@ import pytest
 
 from engine.run import CommandKind, JournalReader, RunFolder, RunState, send, start_worker, wait_for
 from engine.run.events import Continued, Event, Paused, RunStarted
+from tests.engine.endless import ENDLESS
 
-CONFIG = """\
-model_path: {model_path}
-optimization_stages: 1
-target_steps: 2
-quality_threshold: 0.01
-apple_silicon_optimization: false
-original: {{steps: 4}}
-schedule: {{search: false}}
-training: {{iterations: [100000], trajectories: 8, batch_size: 4, report_every: 1, sample_every: 0}}
-quality: {{samples: 64, select_samples: 64, bootstrap: 100}}
-"""
 PATIENCE_SECONDS = 60.0
 
 Make = Callable[[str], RunFolder]
@@ -34,7 +24,7 @@ def make(tmp_path: Path, ddpm_cifar: Path, monkeypatch: pytest.MonkeyPatch) -> I
     processes = []
 
     def begin(name: str) -> RunFolder:
-        config = CONFIG.format(model_path=ddpm_cifar.with_name("ddpm_flat"))
+        config = ENDLESS.format(model_path=ddpm_cifar.with_name("ddpm_flat"))
         run = RunFolder.create(tmp_path / "runs", config, name=name, mounts=[])
         processes.append(start_worker(run))
         return run
