@@ -22,6 +22,9 @@ ROLLUP_STEPS = (64, 4096)
 
 _APPLICATION_ID = 0x64696666  # "diff": tells a journal from any other SQLite file
 BUSY_TIMEOUT_MS = 5000
+# 40 MB: past that a commit checkpoints, should the worker's thread that does it be dead. Sooner, a
+# client's checkpoint would leave the sync of a WAL that starts over to the worker's next commit.
+_SAFETY_NET_PAGES = 10_000
 
 _TABLES = """
 create table event(id integer primary key, t real not null, kind text not null, stage integer,
@@ -73,7 +76,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         if version > FORMAT_VERSION:
             raise RunError(f"{newer_notice(path, version)} Nothing was changed.")
         with explained(path):
-            connection.execute("pragma wal_autocheckpoint=1000")
+            connection.execute(f"pragma wal_autocheckpoint={_SAFETY_NET_PAGES}")
             # a checkpoint overwrites the main file: on macOS only a full fsync makes that safe
             # against a power cut
             connection.execute("pragma checkpoint_fullfsync=1")

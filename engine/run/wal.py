@@ -13,7 +13,6 @@ _SHRINK_PATIENCE_MS = 20
 _COMMITS_BETWEEN_CHECKPOINTS = 100
 _RESTART_PAGES = 2000  # 8 MB: from here on a checkpoint tries to let the WAL start over
 _HOLD_WRITER_PAGES = 8000  # 32 MB: from here on commits wait for that
-_SAFETY_NET_PAGES = 10_000  # 40 MB: past that a commit checkpoints, should the other thread be dead
 
 
 class Wal(Closing):
@@ -49,8 +48,6 @@ class Wal(Closing):
             self._commits = 0
             if self._checkpointer is None:
                 self._checkpointer = open_to_write(self._path)
-                with self._lock:
-                    self._connection.execute(f"pragma wal_autocheckpoint={_SAFETY_NET_PAGES}")
             move = "pragma wal_checkpoint(passive)"
             try:
                 (_, pages, _) = self._checkpointer.execute(move).fetchone()

@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.run import Heartbeat, JournalReader, JournalWriter, RunFolder
-from engine.run.events import RunStarted, StageAccepted
+from engine.run import (
+    Command,
+    CommandKind,
+    CommandQueue,
+    Heartbeat,
+    JournalReader,
+    JournalWriter,
+    RunFolder,
+)
+from engine.run.events import LogLine, RunStarted, StageAccepted
 from engine.run.schema import BUSY_TIMEOUT_MS
 
 STARTED = RunStarted(pid=1, host="here", device="cpu")
@@ -54,6 +62,18 @@ def test_an_event_outwaits_a_client_that_was_halted_as_it_wrote(writer: JournalW
     writer.shrink_wal()
     writer.emit(STARTED)
     assert patience_of(writer) == 60_000
+
+
+def test_a_client_leaves_the_wal_to_the_worker(run: RunFolder, writer: JournalWriter) -> None:
+    """More than SQLite would let pass by itself, a thousand pages."""
+    for _ in range(12):
+        writer.emit(*(LogLine(level="INFO", text="x" * 4000) for _ in range(100)))
+    before, main = salts_of(run), run.journal_path.stat().st_size
+    with CommandQueue(run.journal_path) as queue:
+        queue.send(Command.new(CommandKind.PAUSE, client="a test"))
+    assert run.journal_path.stat().st_size == main, "nothing was moved"
+    writer.emit(STARTED)
+    assert salts_of(run) == before
 
 
 def test_no_commit_is_the_first_of_a_wal_that_starts_over(
