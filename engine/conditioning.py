@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.config import DiffusionOptimizationConfig
 from engine.context import RunContext
-from engine.errors import ConfigError, DataError
+from engine.errors import CheckpointError, ConfigError, DataError
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.guidance import UNCONDITIONAL, Condition, Guidance
@@ -27,7 +27,7 @@ from engine.models.pipeline import LatentPipeline
 from engine.models.unet_condition import UNet2DConditionModel
 from engine.run.events import LogLine
 from engine.training.conditions import Conditions, ConditionSets
-from engine.training.images import decoded_images, load_images
+from engine.training.images import decoded_images, load_images, refuse_unreadable
 from engine.training.prompts import captioned_images, load_prompts, split_prompts
 from engine.training.spaces import decoder_of
 
@@ -95,11 +95,17 @@ def check_data(
     """Raise DataError or ConfigError if the prompts or images of a run cannot be used."""
     if pipeline is not None:
         _prompts(config)
+        try:
+            pipeline.check()
+        except OSError as error:
+            raise CheckpointError(f"{error.filename} cannot be read: {error}.") from error
     if config.training.states == "data" and config.data.images is not None:
         if pipeline is None:
             load_images(config.data.images, original.model.sample_shape, original.model.class_count)
         else:
-            captioned_images(_images_folder(config), config.data.prompt_column)
+            folder = _images_folder(config)
+            captioned = captioned_images(folder, config.data.prompt_column)
+            refuse_unreadable([one.path for one in captioned], folder)
 
 
 def condition_sets(run: RunContext) -> ConditionSets:

@@ -117,6 +117,8 @@ class ProgressPrinter:
 def line_for(event: Event) -> str:
     """Return the line that tells a person of `event`; empty for those that need none."""
     match event:
+        case PhaseFinished(phase="probe", summary=str(planned)) if planned:
+            return printable(planned)  # told before the long work begins
         case PhaseStarted() | PhaseProgressed() | PhaseFinished() | SamplesSaved():
             return ""
         case RunFinished():  # its result is the command's own output

@@ -171,6 +171,20 @@ def _read_conditioning(path: Path) -> dict[str, np.ndarray]:
         arrays[name] = np.array(value.astype(mx.int32 if is_label else mx.float32))
         if not np.isfinite(arrays[name]).all():
             raise DataError(f"--conditioning {path}: {name} holds NaN or infinity.")
+    if arrays["encoder_hidden_states"].ndim != 3:
+        shape = list(arrays["encoder_hidden_states"].shape)
+        raise DataError(
+            f"--conditioning {path}: encoder_hidden_states has shape {shape}; wanted (rows, "
+            "tokens, width)."
+        )
+    for name in [name for name in arrays if name.startswith(UNCONDITIONAL)]:
+        beside = arrays.get(name.removeprefix(UNCONDITIONAL))
+        if beside is None or beside.shape[1:] != arrays[name].shape[1:]:
+            found = "is missing" if beside is None else f"has shape {list(beside.shape)}"
+            raise DataError(
+                f"--conditioning {path}: {name} has shape {list(arrays[name].shape)} but "
+                f"{name.removeprefix(UNCONDITIONAL)} {found}; wanted the same but for rows."
+            )
     counts = {name: len(value) for name, value in arrays.items() if len(value) != 1}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())

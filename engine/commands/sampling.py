@@ -53,7 +53,12 @@ def sample(options: argparse.Namespace) -> int:
     conditions = Conditions.of_arrays(given) if given else Conditions.none(len(noise))
     model = prompted.guided(model, given)
     batch_size = _BATCH if loaded.checkpoint.family == "unet2d" else _LATENT_BATCH
-    samples = sample_all(model, noise, conditions.repeated(len(noise)), batch_size=batch_size)
+    try:
+        samples = sample_all(model, noise, conditions.repeated(len(noise)), batch_size=batch_size)
+    except DataError as error:
+        if options.conditioning is None:
+            raise
+        raise DataError(f"--conditioning {options.conditioning}: {error}") from error
     if out.suffix == ".png":
         pictures = prompted.pictures(samples)
         rows = [pictures[i : i + _COLUMNS] for i in range(0, len(pictures), _COLUMNS)]

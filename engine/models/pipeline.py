@@ -24,7 +24,7 @@ from engine.models.layers import SinusoidalEmbedding
 from engine.models.text import CLIPTextConfig, CLIPTextModel, text_key
 from engine.models.tokenizer import CLIPTokenizer
 from engine.models.unet_condition import UNet2DConditionModel
-from engine.models.weights import load_weights
+from engine.models.weights import Rename, check_weights, load_weights
 
 _log = logging.getLogger(__name__)
 _ENCODERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
@@ -148,6 +148,22 @@ class LatentPipeline:
         """Return latents as the network sees them, of pictures in [0, 1]; see `latents_of`."""
         return self._load_autoencoder().latents_of(pictures, key)
 
+    def check(self) -> None:
+        """Read tokenizers, and the headers of encoders' and autoencoder's weights; keep nothing.
+
+        Raises:
+            CheckpointError: one of them is damaged or does not fit.
+            OSError: a file cannot be read.
+        """
+        for plan in self._plans:
+            _load_tokenizer(plan)
+            encoder, rename = _bare_encoder(plan)
+            weights = find_weights(plan.folder, TEXT_WEIGHTS_NAME)
+            check_weights(encoder, weights, plan.folder / CONFIG_NAME, rename)
+        folder = self._autoencoder_folder
+        autoencoder = AutoencoderKL(self.autoencoder_config)
+        check_weights(autoencoder, find_weights(folder), folder / CONFIG_NAME)
+
     def release(self) -> None:
         """Let go of text encoders and autoencoder; they are loaded again when needed."""
         self._encoders = self._autoencoder = None
@@ -257,7 +273,7 @@ def guidance_embedding(scale: float, width: int, count: int) -> mx.array:
     return embed(mx.full((count,), 1000.0 * (scale - 1.0)))
 
 
-def _load_encoder(plan: _EncoderPlan) -> tuple[CLIPTokenizer, CLIPTextModel]:
+def _load_tokenizer(plan: _EncoderPlan) -> CLIPTokenizer:
     tokenizer = CLIPTokenizer(plan.tokenizer_folder)
     if tokenizer.highest_id >= plan.config.vocab_size:
         raise CheckpointError(
@@ -271,9 +287,18 @@ def _load_encoder(plan: _EncoderPlan) -> tuple[CLIPTokenizer, CLIPTextModel]:
             f"{plan.folder.name} has {plan.config.max_position_embeddings} positions. Use the "
             "tokenizer of the same model."
         )
+    return tokenizer
+
+
+def _bare_encoder(plan: _EncoderPlan) -> tuple[CLIPTextModel, Rename]:
+    """Return an encoder without its weights, and how these are called on the disk."""
     encoder = CLIPTextModel(plan.config, has_projection=plan.has_projection)
+    return encoder, partial(text_key, has_projection=plan.has_projection)
+
+
+def _load_encoder(plan: _EncoderPlan) -> tuple[CLIPTokenizer, CLIPTextModel]:
+    tokenizer, (encoder, rename) = _load_tokenizer(plan), _bare_encoder(plan)
     weights = find_weights(plan.folder, TEXT_WEIGHTS_NAME)
-    rename = partial(text_key, has_projection=plan.has_projection)
     load_weights(encoder, weights, plan.folder / CONFIG_NAME, rename)
     return tokenizer, _frozen(encoder)
 

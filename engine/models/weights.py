@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import CheckpointError
 
-__all__ = ["hash_files", "load_weights", "network_tensors", "write_tensors"]
+__all__ = ["check_weights", "hash_files", "load_weights", "network_tensors", "write_tensors"]
 
 Rename = Callable[[str], str | None]
 
@@ -87,6 +87,18 @@ def load_weights(
             "model was damaged in training or conversion: fetch it again, or choose another."
         )
     network.load_weights(weights)
+
+
+def check_weights(
+    network: nn.Module, paths: tuple[Path, ...], config_path: Path, rename: Rename = _keep_name
+) -> None:
+    """Raise what `load_weights` would, but for what only the numbers tell; headers alone are read.
+
+    Raises:
+        CheckpointError: a file is damaged, or the weights are not those of `network`.
+        OSError: a file cannot be read.
+    """
+    _check_keys(_list_tensors(paths, rename), _parameters(network), config_path)
 
 
 def network_tensors(network: nn.Module) -> dict[str, np.ndarray]:

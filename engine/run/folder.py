@@ -48,6 +48,7 @@ _UNFINISHED = ".new-"
 _INTERMEDIATE = (
     "trajectories-*",
     "latents.*",
+    "*-pictures.*",
     "*embeddings.safetensors",
     "*-training.safetensors",
     "*-fallback.safetensors",

@@ -68,12 +68,28 @@ def decoded_images(
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             logger.warning("%s cannot be decoded and is left out (%s)", path, error)
             skipped.append(path)
-    if len(skipped) > MOST_SKIPPED * len(files):
-        raise DataError(
-            f"data.images: {len(skipped)} of {len(files)} images in {folder} cannot be decoded, "
-            f"the first {skipped[0].name}; repair or remove them."
-        )
+    _refuse_too_many(skipped, len(files), folder)
     return np.stack(arrays), kept
+
+
+def refuse_unreadable(files: Sequence[Path], folder: Path) -> None:
+    """Raise DataError if more than a tenth of the files are no images, by their headers alone."""
+    unreadable = []
+    for path in files:
+        try:
+            with Image.open(path):
+                pass
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            unreadable.append(path)
+    _refuse_too_many(unreadable, len(files), folder)
+
+
+def _refuse_too_many(broken: Sequence[Path], count: int, folder: Path) -> None:
+    if len(broken) > MOST_SKIPPED * count:
+        raise DataError(
+            f"data.images: {len(broken)} of {count} images in {folder} cannot be decoded, "
+            f"the first {broken[0].name}; repair or remove them."
+        )
 
 
 def _decoded(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -122,7 +122,16 @@ def test_a_mistake_is_one_line(
         ({"encoder_hidden_states": None}, "encoder_hidden_states is missing"),
         ({"encoder_hidden_states": np.full((1, 7, 24), np.nan, np.float32)}, "holds NaN"),
         ({"uncond_encoder_hidden_states": np.zeros((3, 7, 24), np.float32)}, "rows differ"),
-        ({"encoder_hidden_states": np.zeros((2, 7, 23), np.float32)}, "encoder_hidden_states"),
+        ({"encoder_hidden_states": np.zeros((2, 7, 23), np.float32)}, "encoder_hidden_states have"),
+        ({"encoder_hidden_states": np.zeros((7, 24), np.float32)}, "wanted (rows, tokens, width)"),
+        (
+            {"uncond_encoder_hidden_states": np.zeros((1, 6, 24), np.float32)},
+            "uncond_encoder_hidden_states has shape [1, 6, 24] but encoder_hidden_states has shape",
+        ),
+        (
+            {"uncond_text_embeds": np.zeros((1, 6), np.float32)},
+            "uncond_text_embeds has shape [1, 6] but text_embeds is missing",
+        ),
     ],
 )
 def test_a_file_of_conditions_that_does_not_fit_is_refused(
@@ -136,7 +145,11 @@ def test_a_file_of_conditions_that_does_not_fit_is_refused(
     out = tmp_path / "out.safetensors"
     words = ("sample", SD15, "--conditioning", given, "--steps", 1, "--out", out)
     assert main([str(word) for word in words]) == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error
+    assert f"--conditioning {given}: " in error
+    assert error.count("\n") == 1
+    assert not out.exists()
 
 
 def test_guidance_wants_something_to_lead_away_from(

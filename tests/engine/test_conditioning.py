@@ -1,5 +1,6 @@
 """Prompts and pictures of a model of latents are embedded once, kept, and scanned for NaN."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from engine.conditioning import (
 )
 from engine.config import DiffusionOptimizationConfig, config_from_dict
 from engine.context import RunContext
-from engine.errors import ConfigError, DataError
+from engine.errors import CheckpointError, ConfigError, DataError
 from engine.hooks import Hooks
 from engine.memory import Memory
 from engine.models.guidance import Guidance
@@ -143,6 +144,52 @@ def test_an_embedding_with_nan_in_a_row_of_padding_is_refused(
     monkeypatch.setattr(LatentPipeline, "encode", broken)
     with pytest.raises(DataError, match=r"the embedding of '.*' is not finite"):
         condition_sets(run_of(sd15, configured(), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "tokenizer" / "merges.txt").unlink(), "tokenizer: neither vocab.json"),
+        (lambda f: (f / "tokenizer" / "vocab.json").write_text('{"a": 99999}'), "merge 1 is"),
+        (lambda f: halve(f / "vae" / "diffusion_pytorch_model.safetensors"), "not a whole"),
+        (lambda f: halve(f / "text_encoder" / "model.safetensors"), "not a whole"),
+        (lambda f: swap(f / "vae", f / "unet"), "the weights do not fit config.json"),
+    ],
+)
+def test_what_stands_around_the_network_is_looked_at_before_a_run_begins(
+    damage: Callable[[Path], object],
+    message: str,
+    configured: Callable[..., DiffusionOptimizationConfig],
+    tmp_path: Path,
+) -> None:
+    source = Path(__file__).parents[1] / "fixtures" / "sd15"
+    folder = Path(shutil.copytree(source, tmp_path / "model"))
+    damage(folder)
+    loaded = load_model(folder, steps=4)
+    with pytest.raises(CheckpointError, match=message):
+        check_data(loaded, pipeline_of(loaded), configured())
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def swap(part: Path, other: Path) -> None:
+    name = "diffusion_pytorch_model.safetensors"
+    shutil.copy(other / name, part / name)
+
+
+def test_too_many_files_that_are_no_images_are_refused_by_their_headers(
+    sd15: LoadedModel,
+    configured: Callable[..., DiffusionOptimizationConfig],
+    captioned: Path,
+) -> None:
+    config = configured(data={"images": str(captioned)}, training={"states": "data"})
+    (captioned / "03.png").write_bytes(b"no picture")
+    check_data(sd15, pipeline_of(sd15), config)
+    (captioned / "04.png").write_bytes(b"no picture either")
+    with pytest.raises(DataError, match=r"2 of 12 images in .* cannot be decoded, the first 03"):
+        check_data(sd15, pipeline_of(sd15), config)
 
 
 @pytest.fixture
