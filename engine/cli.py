@@ -160,11 +160,13 @@ def _add_model_commands(commands: Any) -> None:
         "--original-steps", type=_positive, default=50, metavar="N", help="of the original (50)"
     )
     schedule.add_argument(
-        "--samples", type=_samples, default=256, metavar="N", help="behind each score (256)"
+        "--samples", type=_samples, metavar="N", help="behind each score (256, latents 128)"
     )
     schedule.add_argument(
         "--top", type=_positive, default=3, metavar="N", help="rows for each step count (3)"
     )
+
+    _add_prompt_options(schedule)
 
     evaluate = _command(
         commands, "evaluate", "measuring:evaluate", "score one model against another"
@@ -178,12 +180,14 @@ def _add_model_commands(commands: Any) -> None:
         "--original-steps", type=_positive, default=50, metavar="N", help="of TEACHER (50)"
     )
     evaluate.add_argument(
-        "--samples", type=_samples, default=1000, metavar="N", help="behind the score (1000)"
+        "--samples", type=_samples, metavar="N", help="behind the score (1000, latents 128)"
     )
     evaluate.add_argument(
         "--threshold", type=float, metavar="Q", help="exit 3 if the lower bound is below"
     )
     evaluate.add_argument("--classifier", metavar="NAME", help="also read labels; bundled:digits")
+    evaluate.add_argument("--lora", metavar="FOLDER", help="adapters to put on MODEL")
+    _add_prompt_options(evaluate)
 
     sample = _command(
         commands, "sample", "sampling:sample", "sample a model into a picture or a file of arrays"
@@ -286,6 +290,33 @@ def _add_model_commands(commands: Any) -> None:
         "doctor",
         "measuring:doctor",
         "what this machine is, and whether MLX is at its best on it",
+    )
+
+
+def _add_prompt_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of models that read prompts: a run's settings, in the words of `sample`."""
+    command.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="prompts to measure under, as data.prompts of a run: a text file, .csv, .jsonl or a "
+        "folder of captioned images (bundled:varied); a quarter of them is measured under",
+    )
+    command.add_argument("--prompt-column", metavar="NAME", help="of a .csv or .jsonl")
+    command.add_argument("--prompt-count", type=_positive, metavar="N", help="prompts taken (all)")
+    command.add_argument("--negative-prompt", metavar="TEXT", help="what guidance leads away from")
+    command.add_argument(
+        "--guidance",
+        type=float,
+        metavar="G",
+        help="diffusers' guidance_scale of the original; 1 is none (7.5, SDXL 5)",
+    )
+    command.add_argument("--guidance-rescale", type=float, metavar="R", help="0 to 1 (0)")
+    command.add_argument("--height", type=_positive, metavar="PIXELS", help="of a picture")
+    command.add_argument("--width", type=_positive, metavar="PIXELS", help="of a picture")
+    command.add_argument(
+        "--mode",
+        choices=["auto", "pixels", "latents"],
+        help="what a model of latents is scored in, as quality.mode of a run (auto)",
     )
 
 

@@ -9,20 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from engine.commands.measured import measured_run
 from engine.commands.output import say, say_json, table
+from engine.conditioning import picture_size
+from engine.context import RunContext
 from engine.errors import ConfigError
 from engine.models.loading import LoadedModel, load_model
-from engine.settings import QualitySettings
 from engine.training.adaptive import AdaptiveScheduler, Ranked
 from engine.training.classifier import label_accuracy, load_classifier
-from engine.training.conditions import classes
-from engine.training.evaluate import Evaluator, sample_teacher
-from engine.training.noise_sets import NoiseSet
-from engine.training.quality import Components, to_unit_range
-
-_BATCH = 125
 
 
 def schedule(options: argparse.Namespace) -> int:
@@ -38,21 +32,28 @@ def schedule(options: argparse.Namespace) -> int:
             f"--steps is {wrong[0]}; choose 1 to {options.original_steps - 1}, fewer than "
             f"--original-steps."
         )
-    scheduler = AdaptiveScheduler(
-        loaded.model,
-        scheduler=loaded.settings,
-        quality=QualitySettings(select_samples=options.samples),
-        batch_size=_BATCH,
-    )
-    found: dict[int, list[Ranked]] = {
-        steps: scheduler.rank(scheduler.propose(steps)) for steps in options.steps
-    }
+    counts = {} if options.samples is None else {"select_samples": options.samples}
+    with measured_run(loaded, options, **counts) as run:
+        scheduler = AdaptiveScheduler(
+            run.base_model,
+            scheduler=loaded.settings,
+            quality=run.config.quality,
+            conditions=run.conditions,
+            batch_size=run.hardware.evaluation_batch_size,
+        )
+        scheduler.share(evaluator=run.select)
+        found: dict[int, list[Ranked]] = {
+            steps: scheduler.rank(scheduler.propose(steps)) for steps in options.steps
+        }
+        facts = _facts(run)
+        samples = len(run.select.noise_set.noise)
     if options.json:
         content = {str(steps): [one.to_dict() for one in ranked] for steps, ranked in found.items()}
         say_json(
             {
                 "model": str(options.model),
                 "original_steps": options.original_steps,
+                **facts,
                 "steps": content,
             }
         )
@@ -79,7 +80,7 @@ def schedule(options: argparse.Namespace) -> int:
             )
     say(
         f"{options.model}: what {options.original_steps} steps become without "
-        f"training ({options.samples} samples)"
+        f"training ({_in_words(facts, samples)})"
     )
     say()
     say(table(("steps", "solver", "grid", "score", "lower bound", "timesteps"), rows))
@@ -91,7 +92,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
     Exit 3 if a given threshold is missed.
     """
-    student = load_model(options.model, steps=options.steps or 50)
+    adapters = Path(options.lora).expanduser() if options.lora else None
+    student = load_model(options.model, steps=options.steps or 50, adapters=adapters)
     if student.is_distilled and options.steps not in (None, student.model.steps):
         raise ConfigError(
             f"--steps {options.steps}: {options.model} is a distilled student of "
@@ -99,46 +101,34 @@ def evaluate(options: argparse.Namespace) -> int:
         )
     teacher = load_model(options.against, steps=options.original_steps)
     _refuse_distilled(teacher, options.against)
-    for name in ("sample_shape", "class_count"):
-        ours, theirs = getattr(student.model, name), getattr(teacher.model, name)
-        if ours != theirs:
-            raise ConfigError(
-                f"{options.model} has {name} {ours} but {options.against} "
-                f"has {theirs}; wanted the same."
-            )
-    shape, conditions = teacher.model.sample_shape, classes(teacher.model.class_count)
-    select_count, _ = QualitySettings().counts(is_latent=False)
-    select = NoiseSet.select(select_count, shape, conditions)
-    components = Components.fit(
-        to_unit_range(np.concatenate(sample_teacher(teacher.model, select, batch_size=_BATCH))),
-        options.samples,
-    )
-    final = NoiseSet.final(options.samples, shape, conditions)
-    evaluator = Evaluator.against(
-        teacher.model,
-        final,
-        components=components,
-        batch_size=_BATCH,
-        resamples=QualitySettings().bootstrap,
-    )
-    samples = evaluator.samples_of(student.model)
-    quality = evaluator.quality_of_samples(samples)
-    anchors = {"blurred": evaluator.blurred_anchor(), "another seed": evaluator.other_seed_anchor()}
+    _refuse_other_kind(student, teacher, options)
+    counts = {} if options.samples is None else {"samples": options.samples}
+    with measured_run(teacher, options, **counts) as run:
+        model = student.model.with_sample_shape(run.base_model.sample_shape)
+        if not student.is_distilled:  # a distilled student has learnt its guidance
+            model = model.guided(run.base_model.guidance)
+        final = run.final
+        samples = final.samples_of(model)
+        quality = final.quality_of_samples(samples)
+        anchors = {"blurred": final.blurred_anchor(), "another seed": final.other_seed_anchor()}
+        facts = _facts(run)
     content: dict[str, Any] = {
         "model": str(options.model),
         "against": str(options.against),
-        "steps": student.model.steps,
-        "original_steps": teacher.model.steps,
+        "steps": model.steps,
+        "original_steps": run.base_model.steps,
+        "evaluations": {"original": run.base_model.evaluations, "model": model.evaluations},
+        **facts,
         **quality.to_dict(),
         "anchors": {name: anchor.to_dict() for name, anchor in anchors.items()},
-        "noise_sha256": final.sha256,
+        "noise_sha256": final.noise_set.sha256,
         "label_accuracy": None,
     }
-    labels = final.conditions.labels
+    labels = final.noise_set.conditions.labels
     if options.classifier is not None and labels is not None:
         classifier = load_classifier(options.classifier)
         content["label_accuracy"] = {
-            "original": label_accuracy(classifier, evaluator.teacher_samples, labels),
+            "original": label_accuracy(classifier, final.teacher_samples, labels),
             "model": label_accuracy(classifier, samples, labels),
         }
     is_missed = options.threshold is not None and quality.lower_bound < options.threshold
@@ -154,11 +144,11 @@ def evaluate(options: argparse.Namespace) -> int:
             f"{q.score:.4f}",
             f"{q.lower_bound:.4f}",
         )
-        for name, q in {f"{student.model.steps} steps": quality, **anchors}.items()
+        for name, q in {f"{model.steps} steps": quality, **anchors}.items()
     ]
     say(
-        f"{options.model} against {options.against} ({teacher.model.steps} steps), "
-        f"{options.samples} samples"
+        f"{options.model} against {options.against} ({run.base_model.steps} steps), "
+        f"{_in_words(facts, quality.samples)}"
     )
     say()
     say(table(("", "P", "D", "B", "score", "lower bound"), rows))
@@ -168,6 +158,58 @@ def evaluate(options: argparse.Namespace) -> int:
             + ", ".join(f"{k} {v:.3f}" for k, v in content["label_accuracy"].items())
         )
     return 3 if is_missed else 0
+
+
+def _facts(run: RunContext) -> dict[str, Any]:
+    """Return under what a model of prompts was measured; nothing for one of pixels."""
+    if run.pipeline is None:
+        return {}
+    guidance, data = run.base_model.guidance, run.config.data
+    return {
+        "prompts": data.prompts,
+        "guidance": {
+            "scale": guidance.scale if guidance else 1.0,
+            "rescale": guidance.rescale if guidance else 0.0,
+            "negative_prompt": run.config.guidance.negative_prompt,
+        },
+        "size": list(picture_size(run.original, run.pipeline)),
+        "modes": {"select": run.spaces[0].mode, "final": run.spaces[1].mode},
+    }
+
+
+def _in_words(facts: dict[str, Any], samples: int) -> str:
+    if not facts:
+        return f"{samples} samples"
+    height, width = facts["size"]
+    scale = facts["guidance"]["scale"]
+    led = f"guidance {scale:g}" if scale > 1 else "no guidance"
+    return f"{samples} samples of {height}x{width}, {facts['prompts']}, {led}"
+
+
+def _refuse_other_kind(
+    student: LoadedModel, teacher: LoadedModel, options: argparse.Namespace
+) -> None:
+    """Refuse models that do not read and make the same."""
+    families = [one.checkpoint.family for one in (student, teacher)]
+    if families[0] != families[1]:
+        raise ConfigError(
+            f"{options.model} and {options.against} are of different kinds ({families[0]}, "
+            f"{families[1]}); wanted a student and its original."
+        )
+    for name in ("sample_shape", "class_count"):
+        ours, theirs = getattr(student.model, name), getattr(teacher.model, name)
+        if ours != theirs:
+            raise ConfigError(
+                f"{options.model} has {name} {ours} but {options.against} "
+                f"has {theirs}; wanted the same."
+            )
+    for key in ("cross_attention_dim", "projection_class_embeddings_input_dim"):
+        ours, theirs = (one.checkpoint.network_config.get(key) for one in (student, teacher))
+        if ours != theirs:
+            raise ConfigError(
+                f"{options.model} has {key} {ours} but {options.against} has {theirs}; wanted the "
+                "same, for both read the prompts of the second."
+            )
 
 
 def doctor(options: argparse.Namespace) -> int:
