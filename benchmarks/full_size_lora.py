@@ -128,7 +128,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     began = time.monotonic()
     loss, _ = trainer.step(batch)
     step_seconds = time.monotonic() - began
-    width = 2 if dtype == mx.bfloat16 else 4
     estimate = training_memory(
         config,
         batch_size=1,
@@ -136,8 +135,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         width=size,
         lora_rank=options.rank,
         lora_targets=lora.targets,
-        weight_bytes=width,
-        compute_bytes=width,
+        base_precision=options.dtype,
         is_compiled=options.compiled,
     )
     unit = 1 if sys.platform == "darwin" else 1024

@@ -26,6 +26,21 @@ def contradictions(config: Any) -> Iterator[Contradiction]:
             "export.format is lora but lora.enabled is false; train adapters, or choose diffusers "
             "or unet",
         )
+    hardware = config.hardware
+    if hardware.base_precision != "float32":
+        if not config.lora.enabled:
+            yield Contradiction(
+                ("hardware.base_precision", "lora.enabled"),
+                f"hardware.base_precision is {hardware.base_precision} but lora.enabled is false; "
+                "all weights are trained, and those are float32: train adapters, or hold the "
+                "teacher alone in less (hardware.teacher_dtype, hardware.teacher_bits)",
+            )
+        if hardware.teacher_dtype != "float32" or hardware.teacher_bits is not None:
+            yield Contradiction(
+                ("hardware.base_precision", "hardware.teacher_dtype", "hardware.teacher_bits"),
+                f"hardware.base_precision is {hardware.base_precision} beside a teacher_dtype or "
+                "teacher_bits; with adapters the teacher is the base: leave those two out",
+            )
     if config.training.states == "data" and config.data.images is None:
         yield Contradiction(
             ("data.images", "training.states"),

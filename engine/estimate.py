@@ -328,6 +328,7 @@ def _device_bytes(config: DiffusionOptimizationConfig, cost: ModelCost) -> float
         cost.training,
         is_compiled=hardware.compile and config.apple_silicon_optimization,
         compute_bytes=2 if hardware.compute_dtype == "bfloat16" else 4,
+        base_precision=hardware.base_precision,
         rank=config.lora.rank if config.lora.enabled else None,
         targets=config.lora.targets if config.lora.enabled else (),
     )
@@ -341,7 +342,9 @@ def _device_bytes(config: DiffusionOptimizationConfig, cost: ModelCost) -> float
     while hardware.micro_batch_size is None and part > 1 and step(samples=part).activations > room:
         part //= 2  # as the run will, where it is left to choose
     sampling = cost.sampling_bytes(hardware.evaluation_batch_size)
-    return held + max(step(samples=part).activations, sampling)
+    # the original is sampled in float32 before a base is held in less
+    whole = 4 * cost.parameters + cost.companion_bytes
+    return max(held + max(step(samples=part).activations, sampling), whole + sampling)
 
 
 def _host_bytes(config: DiffusionOptimizationConfig, cost: ModelCost) -> float:

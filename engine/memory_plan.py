@@ -83,7 +83,9 @@ def plan_memory(
     settings, batch = config.hardware, config.training.batch_size
     height, width = sample_size
 
-    def estimate(samples: int, is_recomputed: bool) -> MemoryEstimate:
+    def estimate(
+        samples: int, is_recomputed: bool, precision: str = settings.base_precision
+    ) -> MemoryEstimate:
         memory = training_memory(
             unet_config,
             batch_size=samples,
@@ -91,6 +93,7 @@ def plan_memory(
             width=width,
             lora_rank=config.lora.rank if config.lora.enabled else None,
             lora_targets=config.lora.targets if config.lora.enabled else (),
+            base_precision=precision,
             compute_bytes=2 if settings.compute_dtype == "bfloat16" else 4,
             has_average=config.training.ema_decay > 0,
             is_compiled=is_compiled,
@@ -109,7 +112,8 @@ def plan_memory(
             f"{name} {value / 2**30:.1f}" for name, value in asdict(needed).items() if value
         )
         remedy = (
-            "a smaller lora.rank, or smaller data.height and data.width"
+            "hardware.base_precision: int8, a smaller lora.rank, or smaller data.height and "
+            "data.width"
             if config.lora.enabled
             else "lora.enabled: true, which trains a small addition to shared weights"
         )
@@ -118,7 +122,8 @@ def plan_memory(
             f"({parts}), and there are {budget_bytes / 2**30:.1f} GiB for it. Try {remedy}; "
             "or set hardware.micro_batch_size: 1 to try all the same."
         )
-    one = estimate(1, False)
+    # the original is sampled as it was loaded, whatever its base is held in afterwards
+    one = estimate(1, False, "float32")
     held = one.total - one.activations
     forward = FORWARD_SHARE * one.activations * (2 if is_guided else 1)
     fitting = int(max(0, budget_bytes - held) // max(1, forward))
@@ -126,7 +131,7 @@ def plan_memory(
         micro_batch_size=samples,
         recompute_activations=is_recomputed,
         evaluation_batch_size=max(1, min(settings.evaluation_batch_size, fitting)),
-        needed_bytes=max(needed.total, held + scoring_bytes),
+        needed_bytes=max(needed.total, needed.total - needed.activations + scoring_bytes),
         budget_bytes=budget_bytes,
     )
 

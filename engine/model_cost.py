@@ -64,6 +64,7 @@ class ModelCost:
         samples: int,
         is_compiled: bool,
         compute_bytes: int = 4,
+        base_precision: str = "float32",
         rank: int | None = None,
         targets: Sequence[str] = (),
     ) -> MemoryEstimate:
@@ -76,6 +77,7 @@ class ModelCost:
             lora_rank=rank,
             lora_targets=targets,
             compute_bytes=compute_bytes,
+            base_precision=base_precision,
             is_compiled=is_compiled,
         )
 

@@ -22,6 +22,9 @@ SCORING_BLOCK_BYTES = 16 << 20  # of features in float64 that a score looks at a
 _SCORING_BLOCKS = 7.5  # pyramids of student and teacher, and what they are made with: measured
 _DIRECTIONS_SHARE = 10  # of the samples: principal directions that a score looks along
 
+_GROUP = 32  # of quantised weights that share a scale and a bias, both float32
+_INT8_BYTES = 1 + 8 / _GROUP
+
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1}
 
 
@@ -113,7 +116,7 @@ def training_memory(
     tokens: int = 77,
     lora_rank: int | None = None,
     lora_targets: Iterable[str] = (),
-    weight_bytes: int = 4,
+    base_precision: str = "float32",
     compute_bytes: int = 4,
     has_average: bool = True,
     is_compiled: bool = True,
@@ -121,8 +124,9 @@ def training_memory(
     """Return the memory of a distillation step, all weights trained or adapters of `lora_rank`.
 
     `batch_size` is the number of samples whose gradient is taken at one time; `height` and `width`
-    are those of a sample (latent pixels), by default the config's. `weight_bytes` is what a number
-    of the frozen base takes, `compute_bytes` one of an activation; what is trained is float32.
+    are those of a sample (latent pixels), by default the config's. `base_precision` is what the
+    frozen base under adapters is held in, `compute_bytes` what a number of an activation takes;
+    what is trained is float32. A base in bfloat16 is trained in it.
     """
     layers = unet_layers(unet_config, height, width, tokens)
     targets, is_full = tuple(lora_targets), lora_rank is None
@@ -131,7 +135,9 @@ def training_memory(
     if lora_rank is not None:
         adapted = [layer for layer in layers if layer.is_target(targets)]
         trained = sum(layer.adapter_parameters(lora_rank) for layer in adapted)
-    weights = parameters * (4 if is_full else weight_bytes)
+    if not is_full and base_precision == "bfloat16":
+        compute_bytes = 2
+    weights = 4 * parameters if is_full else _held_bytes(layers, base_precision)
     return MemoryEstimate(
         weights=weights,
         teacher=4 * parameters if is_full else 0,
@@ -147,6 +153,17 @@ def training_memory(
             trained_bytes=4 * trained,
         ),
     )
+
+
+def _held_bytes(layers: Sequence[Layer], precision: str) -> int:
+    """Return the bytes of a frozen network whose weights are held in `precision`."""
+    total = 0.0
+    for layer in layers:
+        each = 2.0 if precision == "bfloat16" else 4.0
+        total += each * layer.parameters
+        if precision == "int8" and layer.kind == "linear" and layer.inputs % _GROUP == 0:
+            total -= (each - _INT8_BYTES) * layer.inputs * layer.outputs
+    return round(total)
 
 
 def _step_bytes(

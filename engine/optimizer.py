@@ -132,6 +132,7 @@ class AdaptiveDiffusionOptimizer:
         run, config = self.context, self.config
         self._embed()
         planned_time(run)
+        self._narrow_base()
         kind = config.training.student_prediction
         is_converted = kind not in ("same", self.base_model.prediction_type)
         first = 0 if is_converted else 1
@@ -188,6 +189,23 @@ class AdaptiveDiffusionOptimizer:
             latents, conditions = data_latents(run)
             self.distillation_manager.images = latents
             self.distillation_manager.image_conditions = conditions
+
+    def _narrow_base(self) -> None:
+        """Hold the base under adapters as the hardware section says, from here on.
+
+        What scores compare with is sampled before, by the original as it was loaded.
+        """
+        run, precision = self.context, self.context.hardware.base_precision
+        if precision == "float32":
+            return
+        for evaluator in (run.select, run.final):  # which sample the original when they are made
+            assert len(evaluator.teacher_samples)
+        original = run.original
+        model = original.model.held_in(precision)
+        checkpoint = replace(original.checkpoint, network=model.network)
+        run.original = replace(original, model=model, checkpoint=checkpoint)
+        self.base_model = self.sampling_scheduler.model = run.base_model
+        hardware.clear_cache()
 
     def _stage(
         self,

@@ -122,7 +122,9 @@ def _anchors(
 
     if student is not base:
         add("distilled student", student.steps, quality)
-    add("original, run again", base.steps, select.quality_of(base), "select")
+    precision = run.hardware.base_precision
+    again = "run again" if precision == "float32" else f"held in {precision}"
+    add(f"original, {again}", base.steps, select.quality_of(base), "select")
     scheduler, sampler = run.original.settings, run.config.original
     twice = min(2 * base.steps, base.schedule.count)
     doubled = scheduler.grid(twice, sampler.spacing, sampler.sampler)
@@ -156,6 +158,8 @@ def _metrics(
     run: RunContext, student: DiffusionModel, quality: Quality, cost: Cost
 ) -> OptimizationMetrics:
     base = run.base_model
+    precision = run.hardware.base_precision
+    held = "" if precision == "float32" else f"; both with their weights held in {precision}"
     timed = f"median of {cost.repeats} warm runs each, alternating, batch {cost.batch_size}"
     return OptimizationMetrics(
         original_steps=base.steps,
@@ -177,11 +181,12 @@ def _metrics(
             + ("; guidance takes two for each step" if base.guidance else ""),
             "inference_speedup": (
                 f"wall clock, {cost.original_seconds:.3f} s against "
-                f"{cost.optimized_seconds:.3f} s; {timed}"
+                f"{cost.optimized_seconds:.3f} s; {timed}{held}"
             ),
             "memory_reduction": (
                 f"peak of MLX while sampling, {cost.original_peak_bytes / 2**20:.1f} MiB against "
-                f"{cost.optimized_peak_bytes / 2**20:.1f} MiB; fewer steps do not shrink a network"
+                f"{cost.optimized_peak_bytes / 2**20:.1f} MiB; fewer steps do not shrink a "
+                f"network{held}"
             ),
         },
     )
@@ -256,6 +261,8 @@ def _write(
                     "threshold": run.config.quality_threshold,
                     "guidance": _guidance(run),
                 }
+                if run.hardware.base_precision != "float32":
+                    facts["base_precision"] = run.hardware.base_precision
                 what = run.config.export.format
                 path = run.hooks.with_room(
                     lambda: export_student(student, run.original, folder / "export", facts, what)

@@ -12,6 +12,8 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic.dataclasses import dataclass
 
+Precision = Literal["float32", "bfloat16", "int8"]
+
 STRICT = ConfigDict(strict=True, extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
@@ -308,6 +310,12 @@ class HardwareSettings:
         None,
         "bits of the frozen teacher's linear weights while it teaches; null does not quantise",
         unit="bits",
+    )
+    base_precision: Precision = setting(
+        "float32",
+        "what the weights that adapters leave alone are held in (lora.enabled): bfloat16 halves "
+        "them and trains in it, int8 quantises linear layers and computes in float32; adapters, "
+        "optimizer and targets stay float32, and scores compare with the original in float32",
     )
     micro_batch_size: int | None = setting(
         None,

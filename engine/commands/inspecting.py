@@ -24,7 +24,12 @@ from engine.models.folder import ModelFolder, find_model, resolve_model_path
 from engine.settings import HardwareSettings, LoraSettings, TrainingSettings
 
 _TEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
-_KINDS = ("weights", "adapters")
+_KINDS = {  # and how each is headed
+    "weights": "all weights",
+    "adapters": "LoRA rank {rank}",
+    "adapters_bfloat16": "base bfloat16",
+    "adapters_int8": "base int8",
+}
 _PARTS = {
     "weights": "weights",
     "teacher": "teacher",
@@ -138,12 +143,17 @@ def _training(
         "is_compiled": hardware.can_compile() and HardwareSettings().compile,
     }
     full = training_memory(config, **how)
-    adapters = training_memory(config, **how, lora_rank=rank, lora_targets=lora.targets)
+    how |= {"lora_rank": rank, "lora_targets": lora.targets}
+    adapters = training_memory(config, **how)
+    narrow = {
+        f"adapters_{precision}": _as_dict(training_memory(config, **how, base_precision=precision))
+        for precision in ("bfloat16", "int8")
+    }
     return {
         "batch_size": batch_size,
         "rank": rank,
         "adapter_parameters": adapter_parameter_count(config, rank, lora.targets),
-        "memory": {"weights": _as_dict(full), "adapters": _as_dict(adapters)},
+        "memory": {"weights": _as_dict(full), "adapters": _as_dict(adapters), **narrow},
     }
 
 
@@ -227,10 +237,11 @@ def _tell(facts: dict[str, Any], batch_size: int) -> None:
     say(f"{facts['model']}: {facts['family']}{named}")
     if facts["parameters"]:
         size = "x".join(map(str, facts["sample_size"] or ["?"]))
-        count = f"{facts['parameters'] / 1e6:,.1f} million parameters"
-        say(f"network    {facts['network']}, {count}, samples of {size}x{facts['channels']}")
+        what = "latents" if facts["reads_prompts"] else "samples"
+        count = f"{_count(facts['parameters'])} parameters"
+        say(f"network    {facts['network']}, {count}, {what} of {size}x{facts['channels']}")
     for part, sizes in facts["components"].items():
-        count = f"{sizes['parameters'] / 1e6:,.1f} million"
+        count = _count(sizes["parameters"])
         say(f"           {part}: {count}, {_size(sizes['bytes'])} on disk")
     if schedule := facts["schedule"]:
         end = "clean" if schedule["ends_clean"] else "at the first level"
@@ -246,16 +257,29 @@ def _tell(facts: dict[str, Any], batch_size: int) -> None:
     say()
     say(f"a training step of {batch_size}, estimated")
     rows = [
-        (label, *(_size(memory[kind][key]) for kind in _KINDS)) for key, label in _PARTS.items()
+        (label, *(_size(memory[kind][key]) if memory[kind][key] else "-" for kind in _KINDS))
+        for key, label in _PARTS.items()
     ]
     if seconds := training.get("seconds_per_step"):
-        rows.append(("seconds, about", *(f"{seconds[kind]:.2g}" for kind in _KINDS)))
-    say(table(("", "all weights", f"LoRA rank {training['rank']}"), rows))
+        told = (f"{seconds[kind]:.2g}" if kind in seconds else "-" for kind in _KINDS)
+        rows.append(("seconds, about", *told))
+    say(table(("", *(head.format(rank=training["rank"]) for head in _KINDS.values())), rows))
     fits = [kind for kind in _KINDS if memory[kind]["total"] <= machine["available_bytes"]]
-    words = {2: "both fit", 1: "LoRA fits", 0: "neither fits: take a smaller --batch-size"}
+    words = "none fits: take a smaller --batch-size or --rank"
+    if len(fits) == len(_KINDS):
+        words = "all of them fit"
+    elif fits:
+        heads = [_KINDS[kind].format(rank=training["rank"]) for kind in fits]
+        words = f"what fits: {', '.join(heads)} (hardware.base_precision, with LoRA)"
     free, whole = _size(machine["available_bytes"]), _size(machine["memory_bytes"])
-    say(f"{free} of {whole} are free here: {words[len(fits)]}")
+    say(f"{free} of {whole} are free here: {words}")
 
 
 def _size(count: float) -> str:
+    if count < 1e5:
+        return f"{count / 1e3:.1f} kB"
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:,.1f} million" if number >= 1e6 else f"{number / 1e3:,.1f} thousand"

@@ -31,6 +31,7 @@ from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel
 from engine.models.lora import fuse, has_adapters
 from engine.models.lora_files import save_lora
+from engine.models.precision import widened
 
 Format = Literal["diffusers", "unet", "lora"]
 FORMATS: tuple[Format, ...] = ("diffusers", "unet", "lora")
@@ -110,8 +111,8 @@ def check_exportable(
 
 
 def plain_network(student: DiffusionModel) -> nn.Module:
-    """Return the student's network with its adapters, if any, made part of the weights."""
-    return fuse(student.network) if has_adapters(student.network) else student.network
+    """Return the student's network in float32, its adapters, if any, made part of the weights."""
+    return widened(fuse(student.network)) if has_adapters(student.network) else student.network
 
 
 def copy_companions(original: LoadedModel, folder: Path) -> list[str]:

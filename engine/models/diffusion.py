@@ -20,7 +20,8 @@ from engine.diffusion.samplers import SAMPLERS, OnStep
 from engine.models.guidance import Condition, Guidance, conditional
 from engine.models.halves import compiled
 from engine.models.lora import adapted, fuse, has_adapters, shared_copy
-from engine.settings import LoraSettings
+from engine.models.precision import held_in, quantise, widened
+from engine.settings import LoraSettings, Precision
 
 # A condition is, for example, {"class_labels": (B,) int32}; empty where there is none.
 __all__ = ["Condition", "DiffusionModel"]
@@ -157,10 +158,7 @@ class DiffusionModel(nn.Module):
         elif lora is not None:
             network, dtype = adapted(self.network, lora, seed=seed), self.compute_dtype
         else:
-            network = copy.deepcopy(self.network)
-            plain = tree_map(_unquantised, network.leaf_modules(), is_leaf=nn.Module.is_module)
-            network.update_modules(plain)
-            network.update(tree_map(lambda p: p.astype(mx.float32), network.parameters()))
+            network = widened(copy.deepcopy(self.network))
             network.unfreeze()
         return self._like(
             network,
@@ -185,18 +183,18 @@ class DiffusionModel(nn.Module):
         network = (fuse if has_adapters(self.network) else shared_copy)(self.network)
         network.update(tree_map(lambda p: p.astype(dtype), network.parameters()))
         if bits is not None:
-            nn.quantize(
-                network,
-                group_size=32,
-                bits=bits,
-                class_predicate=lambda _, m: (
-                    isinstance(m, nn.Linear) and m.weight.shape[-1] % 32 == 0
-                ),
-            )
+            quantise(network, bits)
         network.freeze()
         return self._like(
             network, self.grid, solver=self.solver, clip_range=self.clip_range, compute_dtype=dtype
         )
+
+    def held_in(self, precision: Precision) -> "DiffusionModel":
+        """Return this model with its weights held in `precision`, computing in float32 as before.
+
+        For the base under adapters; see `engine.models.precision`.
+        """
+        return self.with_grid(self.grid, network=held_in(self.network, precision))
 
     def with_sample_shape(self, shape: tuple[int, int, int]) -> "DiffusionModel":
         """Return a model over the same arrays whose samples are (H, W, C)."""
@@ -217,12 +215,13 @@ class DiffusionModel(nn.Module):
         self, grid: Grid, solver: Solver | None = None, **changes: Any
     ) -> "DiffusionModel":
         """Return a model over the *same* arrays that samples on another grid or solver."""
-        kept = {
+        kept: dict[str, Any] = {
             "solver": solver or self.solver,
             "clip_range": self.clip_range,
             "compute_dtype": self.compute_dtype,
         }
-        return self._like(self.network, grid, **(kept | changes))
+        kept |= {"network": self.network} | changes
+        return self._like(kept.pop("network"), grid, **kept)
 
     def _like(self, network: nn.Module, grid: Grid, **changes: Any) -> "DiffusionModel":
         kept = {
@@ -237,14 +236,3 @@ class DiffusionModel(nn.Module):
             class_count=self.class_count,
             **(kept | changes),
         )
-
-
-def _unquantised(module: nn.Module) -> nn.Module:
-    if not isinstance(module, nn.QuantizedLinear):
-        return module
-    weight = mx.dequantize(
-        module.weight, module.scales, module.biases, module.group_size, module.bits
-    )
-    plain = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in module)
-    plain.update({"weight": weight} | ({"bias": module.bias} if "bias" in module else {}))
-    return plain

@@ -99,10 +99,9 @@ class LoraLinear(LoraLayer):
         return _with_arrays(plain, self)
 
     def fused(self) -> nn.Module:
-        """Return a linear layer of merged weights; a quantised base becomes float32."""
-        dtype = mx.float32 if self._quantised is not None else self.weight.dtype
+        """Return a linear layer of merged weights in float32, whatever the base is held in."""
         fused = nn.Linear(1, 1, bias="bias" in self)
-        return _with_arrays(fused, self, weight=self.merged_weight().astype(dtype))
+        return _with_arrays(fused, self, weight=self.merged_weight())
 
 
 class LoraConv2d(LoraLayer):
@@ -126,9 +125,9 @@ class LoraConv2d(LoraLayer):
         return _with_arrays(nn.Conv2d(1, 1, 1, bias="bias" in self, **self._how), self)
 
     def fused(self) -> nn.Module:
-        """Return a convolution of merged weights."""
+        """Return a convolution of merged weights in float32, whatever the base is held in."""
         fused = nn.Conv2d(1, 1, 1, bias="bias" in self, **self._how)
-        return _with_arrays(fused, self, weight=self.merged_weight().astype(self.weight.dtype))
+        return _with_arrays(fused, self, weight=self.merged_weight())
 
 
 def adapted(network: nn.Module, settings: LoraSettings, *, seed: int = 0) -> nn.Module:

@@ -72,7 +72,7 @@ class UNet2DModel(UNetBase):
         """Return the prediction for z_t, (B, H, W, out_channels), in the dtype of z.
 
         Args:
-            z: (B, H, W, in_channels), any float dtype; computed in the dtype of the weights.
+            z: (B, H, W, in_channels), any float dtype, which is computed in.
             t: a scalar or (B,), whole or not, in [0, 1000] as the network was trained. A learned
                 embedding wants whole numbers, and reads out of bounds past its table.
             condition: {"class_labels": ...} for a class-conditional network and nothing for others.
@@ -87,14 +87,13 @@ class UNet2DModel(UNetBase):
         condition = condition or {}
         check_names(condition, ("class_labels",))
         labels = check_labels(config, condition, batch)
-        dtype = self.conv_in.weight.dtype
-        x = z.astype(dtype)
+        x, dtype = z, z.dtype
         if config.center_input_sample:
             x = 2.0 * x - 1.0
 
-        time = self.time_embedding(self._time_features(spread_timesteps(t, batch)))
+        time = self.time_embedding(self._time_features(spread_timesteps(t, batch), dtype))
         if labels is not None:
-            time = time + self._embed_class(config, labels).astype(dtype)  # (B, embed_dim)
+            time = time + self._embed_class(config, labels, dtype).astype(dtype)  # (B, embed_dim)
         return self._walk(x, time).astype(z.dtype)
 
 

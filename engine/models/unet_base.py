@@ -86,16 +86,16 @@ class UNetBase(nn.Module):
             x = up_block(x, states, time, context)
         return self.conv_out(ACTIVATIONS[act_fn](self.conv_norm_out(x)))
 
-    def _time_features(self, t: mx.array) -> mx.array:
+    def _time_features(self, t: mx.array, dtype: mx.Dtype) -> mx.array:
         """Return what the time embedding reads, (B, channels of the first level)."""
         if isinstance(self.time_proj, nn.Embedding):  # a learned table wants rows
             t = t.astype(mx.int32)
-        return self.time_proj(t).astype(self.conv_in.weight.dtype)
+        return self.time_proj(t).astype(dtype)
 
-    def _embed_class(self, config: UNetSettings, labels: mx.array) -> mx.array:
+    def _embed_class(self, config: UNetSettings, labels: mx.array, dtype: mx.Dtype) -> mx.array:
         """Return (B, embed_dim), to be added to the time embedding."""
         if config.class_embed_type == "timestep":
-            labels = self._time_features(labels)
+            labels = self._time_features(labels, dtype)
         return labels if self.class_embedding is None else self.class_embedding(labels)
 
 

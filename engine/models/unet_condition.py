@@ -85,8 +85,7 @@ class UNet2DConditionModel(UNetBase):
         """Return the prediction for z_t, (B, H, W, out_channels), in the dtype of z.
 
         Args:
-            z: (B, H, W, in_channels), any float dtype and any size; computed in the dtype of the
-                weights.
+            z: (B, H, W, in_channels), any float dtype, which is computed in, and any size.
             t: a scalar or (B,), whole or not, in [0, 1000] as the network was trained.
             condition: `encoder_hidden_states` (B, L, context_dim), the prompt by tokens. Where the
                 config has them: `text_embeds` (B, P) and `time_ids` (B, N), the prompt as a whole
@@ -102,21 +101,20 @@ class UNet2DConditionModel(UNetBase):
         check_names(condition, _NAMES)
         labels = check_labels(config, condition, batch)
         self._check_text(condition, batch)
-        dtype = self.conv_in.weight.dtype
+        x, dtype = z, z.dtype
         condition = {
             key: value.astype(dtype) if key in ("encoder_hidden_states", "timestep_cond") else value
             for key, value in condition.items()
         }
-        x = z.astype(dtype)
         if config.center_input_sample:
             x = 2.0 * x - 1.0
 
         # tell it the time, the class, the prompt as a whole
         time = self.time_embedding(
-            self._time_features(spread_timesteps(t, batch)), condition.get("timestep_cond")
+            self._time_features(spread_timesteps(t, batch), dtype), condition.get("timestep_cond")
         )
         if labels is not None:
-            time = time + self._embed_class(config, labels).astype(dtype)  # (B, embed_dim)
+            time = time + self._embed_class(config, labels, dtype).astype(dtype)  # (B, embed_dim)
         if self.add_embedding is not None:
             sizes = self.add_time_proj(condition["time_ids"].reshape(-1)).reshape(batch, -1)
             told = mx.concatenate([condition["text_embeds"].astype(mx.float32), sizes], axis=-1)

@@ -249,7 +249,11 @@ class ProgressiveDistillation:
             training,
             iterations=iterations,
             learning_rate=now.rate,
-            compute_dtype=getattr(mx, self.hardware.compute_dtype),
+            # A product with a base in bfloat16 in float32 would keep that base in float32 for
+            # the gradient, all of it.
+            compute_dtype=mx.bfloat16
+            if self.hardware.base_precision == "bfloat16"
+            else getattr(mx, self.hardware.compute_dtype),
             is_compiled=self.hardware.compile,
             micro_batch_size=self.hardware.micro_batch_size,
             is_recomputed=bool(self.hardware.recompute_activations),

@@ -15,6 +15,7 @@ from engine.fitting import fit_into_memory
 from engine.hooks import Hooks
 from engine.memory import Memory
 from engine.memory_plan import MemoryPlan, plan_memory
+from engine.model_size import parameter_count
 from engine.models.loading import load_model
 from engine.settings import HardwareSettings
 
@@ -98,6 +99,36 @@ def test_what_a_person_set_is_obeyed(plan: Callable[..., MemoryPlan]) -> None:
     assert (found.micro_batch_size, found.recompute_activations) == (16, True)
     found = plan(32, hardware={"recompute_activations": False}, lora=LORA)
     assert not found.recompute_activations
+
+
+def test_a_base_held_in_less_leaves_more_room_for_a_step(plan: Callable[..., MemoryPlan]) -> None:
+    def needed(precision: str) -> int:
+        hardware = {"base_precision": precision, "micro_batch_size": 1}
+        return plan(4000, lora=LORA, hardware=hardware).needed_bytes
+
+    whole, half, eighth = needed("float32"), needed("bfloat16"), needed("int8")
+    parameters = parameter_count(UNET)
+    assert whole - half > 2 * parameters  # weights and activations
+    assert 0.75 * parameters < whole - eighth < 2.75 * parameters  # linear layers alone
+    tight = whole / GIB - 0.5
+    assert plan(tight, lora=LORA).recompute_activations
+    held = plan(tight, lora=LORA, hardware={"base_precision": "bfloat16"})
+    assert held.micro_batch_size >= plan(tight, lora=LORA).micro_batch_size
+    # but the original is sampled as it was loaded
+    assert held.evaluation_batch_size == plan(tight, lora=LORA).evaluation_batch_size
+
+
+def test_scoring_counts_where_it_needs_more_than_a_step() -> None:
+    found = plan_memory(
+        UNET,
+        config_of(lora=LORA),
+        budget_bytes=4000 * GIB,
+        sample_size=(8, 8),
+        is_guided=True,
+        is_compiled=True,
+        scoring_bytes=900 * GIB,
+    )
+    assert found.needed_bytes > 900 * GIB
 
 
 def test_a_plan_is_kept_and_comes_back(plan: Callable[..., MemoryPlan]) -> None:

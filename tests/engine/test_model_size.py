@@ -78,10 +78,15 @@ def test_adapters_share_the_base_and_train_a_fraction() -> None:
     assert (lora.weights, lora.teacher, lora.adapters) == (4 * parameters, 0, 4 * adapters)
     assert (lora.average, lora.optimizer) == (4 * adapters, 8 * adapters)
     half = training_memory(
-        config, batch_size=1, lora_rank=2, lora_targets=ALL, weight_bytes=2, compute_bytes=2
+        config, batch_size=1, lora_rank=2, lora_targets=ALL, base_precision="bfloat16"
     )
     assert half.weights == lora.weights // 2
     assert half.adapters == lora.adapters
+    eighth = training_memory(
+        config, batch_size=1, lora_rank=2, lora_targets=ALL, base_precision="int8"
+    )
+    assert half.activations < eighth.activations == lora.activations
+    assert eighth.weights < lora.weights
     assert half.activations < lora.activations
 
 
