@@ -189,6 +189,14 @@ def test_a_wrong_value_is_refused_by_key(text: str, parts: list[str]) -> None:
             "training: {states: rollout}\noriginal: {sampler: dpmpp_2m}",
             ["original.sampler is dpmpp_2m", "states: trajectory"],
         ),
+        (
+            "hardware: {base_precision: int8}",
+            ["hardware.base_precision is int8 but lora.enabled is false", "teacher_bits"],
+        ),
+        (
+            "hardware: {base_precision: bfloat16, teacher_bits: 8}\nlora: {enabled: true}",
+            ["hardware.base_precision is bfloat16 beside", "leave those two out"],
+        ),
     ],
 )
 def test_settings_that_contradict_one_another_are_refused(text: str, parts: list[str]) -> None:
