@@ -125,26 +125,32 @@ image = pipeline(
 
 _PROMPT_SNIPPETS = {
     "diffusers": """\
+import torch
 from diffusers import DiffusionPipeline
 
-pipeline = DiffusionPipeline.from_pretrained(".")  # this folder
+folder = "."  # this folder
+pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
 """
     + _CALL,
     "unet": """\
+import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, UNet2DConditionModel
 
 folder = "."  # this folder
 unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
 scheduler = DPMSolverMultistepScheduler.from_pretrained(folder, subfolder="scheduler")
-pipeline = DiffusionPipeline.from_pretrained("{base}"{variant}, unet=unet, scheduler=scheduler)
+parts = dict(unet=unet, scheduler=scheduler, torch_dtype=torch.float32)
+pipeline = DiffusionPipeline.from_pretrained("{base}"{variant}, **parts)
 """
     + _CALL,
     "lora": """\
+import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 
 folder = "."  # this folder
 scheduler = DPMSolverMultistepScheduler.from_pretrained(folder, subfolder="scheduler")
-pipeline = DiffusionPipeline.from_pretrained("{base}"{variant}, scheduler=scheduler)
+parts = dict(scheduler=scheduler, torch_dtype=torch.float32)
+pipeline = DiffusionPipeline.from_pretrained("{base}"{variant}, **parts)
 pipeline.load_lora_weights(folder)
 """
     + _CALL,

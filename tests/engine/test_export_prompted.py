@@ -189,9 +189,15 @@ def test_the_card_says_the_exact_call(tmp_path: Path) -> None:
     student = adapted_student(original)
     facts = FACTS | {"guidance": {"scale": 7.5, "rescale": 0.0}}
     for what, words in (
-        ("diffusers", ['from_pretrained(".")', "guidance of 7.5 is part of the weights"]),
-        ("unet", ["UNet2DConditionModel.from_pretrained", '"somewhere", unet=unet']),
-        ("lora", ["load_lora_weights(folder)", '"somewhere", scheduler=scheduler']),
+        (
+            "diffusers",
+            [
+                "from_pretrained(folder, torch_dtype=torch.float32)",
+                "guidance of 7.5 is part of the weights",
+            ],
+        ),
+        ("unet", ["UNet2DConditionModel.from_pretrained", '"somewhere", **parts', "unet=unet"]),
+        ("lora", ["load_lora_weights(folder)", '"somewhere", **parts', "scheduler=scheduler"]),
     ):
         folder = export_student(student, original, tmp_path / "export", facts, what)  # pyright: ignore[reportArgumentType]
         card = (folder / "README.md").read_text(encoding="utf-8")
