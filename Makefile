@@ -29,7 +29,7 @@ demo: ## distil the bundled model from 50 steps to 4 and report its score
 
 test: ## run the tests
 	@$(SETUP) test
-	@$(RUN) -m pytest -n $(TEST_JOBS) --maxprocesses 4 --dist loadfile
+	@$(RUN) -m pytest -n $(TEST_JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: ## format, lint, types and the walls between packages
 	@$(SETUP) dev
