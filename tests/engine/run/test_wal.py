@@ -1,7 +1,8 @@
 """The WAL: kept short by a thread that nobody waits for, and commits that wait for no client."""
 
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,25 @@ def test_the_wal_stays_small_while_another_thread_checkpoints(run: RunFolder) ->
     with JournalReader(run.journal_path) as reader:
         assert reader.integrity_check() == []
         assert reader.last_values()["a"] == (2999, 1.0)
+
+
+def test_a_journal_that_has_no_room_to_be_opened_is_full_not_damaged(
+    run: RunFolder, spawn: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    """The first to open it makes the WAL's shared index."""
+    process = spawn(
+        """
+        import resource, sys
+        from pathlib import Path
+        from engine.run import JournalFull, JournalWriter
+
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+        try:
+            JournalWriter(Path(sys.argv[1]))
+        except JournalFull:
+            print("full")
+        """,
+        run.journal_path,
+    )
+    assert process.communicate()[0] == "full\n"
