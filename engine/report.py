@@ -145,7 +145,8 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
             f"`{result['noise_sha256']['final'][:16]}`, select "
             f"`{result['noise_sha256']['select'][:16]}`."
         ),
-        f"Run time {result['seconds']:.0f} s on {result['machine']}.",
+        f"Run time since the run began, or was last taken up: {result['seconds']:.0f} s "
+        f"on {result['machine']}.",
     ]
     return "\n".join(lines) + "\n"
 
