@@ -105,7 +105,7 @@ def test_a_distilled_student_is_scored_without_guidance_against_its_guided_origi
     [
         (("--guidance", 0.5), "--guidance 0.5: wanted a scale from 1"),
         (("--guidance-rescale", 2), "--guidance-rescale 2: wanted 0 to 1"),
-        (("--height", 20), "--height 20: wanted a multiple of 2"),
+        (("--height", 21), "--height 21: wanted a multiple of 2"),
         (("--prompts", "nowhere.txt"), "--prompts: nowhere.txt: there is no such file"),
         (("--prompts", "bundled:none"), "--prompts: bundled:none is not bundled"),
         (("--prompt-count", 4), "--prompt-count"),
