@@ -14,6 +14,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import engine  # noqa: F401  (first of all: MLX takes the first BLAS that it finds)
+
+# isort: split
 import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
