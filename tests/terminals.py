@@ -91,7 +91,10 @@ class OnTerminal(Closing):
                 return
 
     def until(self, words: str | Callable[[], bool], limit: float = 30.0) -> None:
-        """Read until the screen shows `words`; AssertionError with the screen if it never does."""
+        """Read until the screen shows `words` and the rest of that frame has come as well.
+
+        AssertionError with the screen if it never does.
+        """
         test = words if callable(words) else lambda: words in self.text
         deadline = time.monotonic() + limit
         while not test():
@@ -101,6 +104,7 @@ class OnTerminal(Closing):
                     return
                 raise AssertionError(f"{words!r} never came:\n{self.text}")
             self.pump(0.05)
+        self.settle(0.05, 1.0)
 
     def press(self, keys: str) -> None:
         """Type."""

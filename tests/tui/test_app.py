@@ -1,5 +1,6 @@
 """The frame: four screens behind four keys, at every size, without MLX."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from textual.widgets import Static
 
 from tests.tui.conftest import SIZES
 from tui.app import DiffoptApp
 from tui.options import Options
+from tui.screens.runs import RunsScreen
 from tui.theme import BUNDLED
 
 
@@ -57,3 +60,33 @@ def test_the_dashboard_never_imports_mlx() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_what_a_screen_still_works_at_ends_before_its_panes_are_taken_away(
+    options: Options, monkeypatch: pytest.MonkeyPatch, go: Callable[..., Any]
+) -> None:
+    ended: list[str] = []
+
+    async def story() -> None:
+        app = DiffoptApp(options)
+        async with app.run_test() as pilot:
+            screen = pilot.app.screen
+            answer = asyncio.Event()
+
+            async def ask_then_show() -> None:
+                try:
+                    await answer.wait()
+                    ended.append(str(screen.query_one("#banner", Static).content))
+                except asyncio.CancelledError:
+                    ended.append("cancelled")
+
+            async def answered_when_the_panes_are_gone(_: RunsScreen) -> None:
+                answer.set()
+                await asyncio.sleep(0.01)
+
+            monkeypatch.setattr(RunsScreen, "on_unmount", answered_when_the_panes_are_gone)
+            screen.run_worker(ask_then_show())
+            await pilot.pause()
+
+    go(story())
+    assert ended == ["cancelled"]

@@ -139,6 +139,11 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
     def on_hangup(self) -> None:
         """Save what would be lost: the terminal is gone; for children."""
 
+    async def _message_loop_exit(self) -> None:
+        """End what still works for the screen before the panes that it would look for are gone."""
+        self.workers.cancel_node(self)
+        await super()._message_loop_exit()
+
     # The frame. Textual calls these handlers beside a child's of the same name.
 
     def on_mount(self) -> None:
