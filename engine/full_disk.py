@@ -19,6 +19,14 @@ _LONGEST_WAIT_SECONDS = 4.0  # between two tries: each may gather all weights
 _NEEDED_BYTES = 2 << 20
 
 
+def full_disk(run: RunFolder, refusal: Exception, *, step: int) -> tuple[Event, ...]:
+    """Return what to say of a run that waits for room on its disk."""
+    return (
+        DiskLow(path=str(run.path), free_bytes=free_bytes(run.path), needed_bytes=_NEEDED_BYTES),
+        Paused(step=step, reason=f"the disk is full: {refusal}"),
+    )
+
+
 class Room:
     """Lets what writes wait for room on the disk of a run.
 
@@ -76,11 +84,7 @@ class Room:
             return written
 
     def _about_full_disk(self, refusal: Exception) -> tuple[Event, ...]:
-        (step, _), path = self._place(), self._run.path
-        return (
-            DiskLow(path=str(path), free_bytes=free_bytes(path), needed_bytes=_NEEDED_BYTES),
-            Paused(step=step, reason=f"the disk is full: {refusal}"),
-        )
+        return full_disk(self._run, refusal, step=self._place()[0])
 
     def _about_room(self, refusal: Exception, *, is_said: bool) -> tuple[Event, ...]:
         """Return what to say once there is room: all of it, if there was none to say it in."""

@@ -1,4 +1,4 @@
-"""The process behind a run: one run folder in, one journal out. ``python -P -m engine.worker RUN``.
+"""The process behind a run: one run folder in, one journal out: `python -P -B -m engine.worker`.
 
 Owns all MLX work, on its main thread. Started detached by `engine.run.start_worker`, so it outlives
 every terminal. Takes its turn in the machine's queue, then works until the run is done, stopped,
@@ -22,13 +22,23 @@ import engine
 from engine.config import DiffusionOptimizationConfig, parse_config
 from engine.control import Control
 from engine.errors import Cancelled, DiffoptError
+from engine.full_disk import full_disk
 from engine.hooks import Hooks
 from engine.interruptions import FreeMemory, StopWork
 from engine.live_settings import live_changes, told
 from engine.memory import Memory
-from engine.run import Heartbeat, JournalFull, JournalWriter, RunFolder, TrainingQueue, Turn
+from engine.run import (
+    Heartbeat,
+    JournalFull,
+    JournalWriter,
+    RunFolder,
+    RunState,
+    TrainingQueue,
+    Turn,
+)
 from engine.run.events import (
     Continued,
+    Event,
     Paused,
     RunFailed,
     RunFinished,
@@ -43,6 +53,7 @@ logger = logging.getLogger(__name__)
 EXIT_CANCELLED, EXIT_STOPPED = 130, 143
 _LOG_TAIL_LINES = 50
 _QUEUE_POLL_SECONDS = 0.5
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 4.0  # for room to sign on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,20 +76,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _signed_on(run: RunFolder) -> JournalWriter:
     """Return the run's journal, which says that a worker is here.
 
-    On a disk too full for that the reserve is given up; all else then waits for room.
+    On a disk too full for that the reserve is given up. Where not even that is enough, it waits for
+    room with the lock in its hand, and says afterwards what it waited for; SIGTERM ends it.
     """
-    try:
-        return _sign_on(run)
-    except JournalFull:
-        if not run.release_ballast():
-            raise
-        return _sign_on(run)
+    told: tuple[Event, ...] = ()
+    wait = _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return _sign_on(run, *told)
+        except JournalFull as error:
+            if run.release_ballast():
+                continue
+            if not told:
+                logger.warning("%s The run waits for room there.", error)
+                told = full_disk(run, error, step=0)
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
 
-def _sign_on(run: RunFolder) -> JournalWriter:
+def _sign_on(run: RunFolder, *told: Event) -> JournalWriter:
     journal = JournalWriter(run.journal_path)
     try:
         journal.begin_engine()
+        if told:
+            journal.record(*told, latest={"state": RunState.QUEUED})
     except BaseException:
         journal.close()
         raise

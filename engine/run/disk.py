@@ -109,6 +109,16 @@ def is_launch_alive(folder: Path) -> bool | None:
         return None
 
 
+def launched_pid(folder: Path) -> int | None:
+    """Return the number of the worker that was started last on a run folder, if it lives."""
+    path = folder / LAUNCH_NAME
+    try:
+        pid = int(json.loads(path.read_text(encoding="utf-8"))["pid"])
+        return pid if is_alive(pid, at=path.stat().st_mtime) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _birth_of(pid: int) -> float:
     """Return when a process began, since the epoch; 0 where that is not told."""
     import psutil  # late: few numbers are asked about that somebody has

@@ -22,14 +22,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from engine.errors import RunError
-from engine.files import sync_path
+from engine.errors import DiskFull, RunError
+from engine.files import is_no_room, sync_path
 from engine.run.commands import who_am_i
 from engine.run.disk import (
     allocate_ballast,
     clear_leftovers,
     is_alive,
     is_launch_alive,
+    launched_pid,
     release_ballast,
     write_atomically,
 )
@@ -208,6 +209,12 @@ class RunFolder:
         try:
             is_mine = lock.take_soon(self.name)
         except OSError as error:
+            if is_no_room(error):
+                raise DiskFull(
+                    f"{self.path} has no room left, not even for the file {self.lock_path.name} "
+                    f"({error.strerror}). Make room on that disk, or raise the quota: a run needs "
+                    f"a few megabytes to begin; then `diffopt resume {self.name}`."
+                ) from error
             raise RunError(
                 f"{self.lock_path} cannot be opened ({error.strerror}). "
                 f"Ask for write permission on {self.path}, or start a run of your own."
@@ -275,6 +282,7 @@ class RunFolder:
             has_launch_died=self._has_launch_died(),
             is_halted=(heartbeat_age or 0.0) > _PULSE_MISSED_SECONDS and _is_halted(holder.pid),
             pid=holder.pid,
+            held_seconds=self._held_seconds() if is_held else None,
             heartbeat_age_seconds=heartbeat_age,
             progress_age_seconds=progress_age,
             patience_seconds=latest.get("patience_seconds"),
@@ -283,9 +291,8 @@ class RunFolder:
         if state is RunState.QUEUED and is_held and not reason:
             reason = self._whom_it_waits_for()
         step = progress[2] if progress else None
-        return RunStatus(
-            state, reason, holder.pid if is_held else None, step, progress_age, heartbeat_age
-        )
+        pid = holder.pid or launched_pid(self.path)  # the lock's file may have had no room for it
+        return RunStatus(state, reason, pid if is_held else None, step, progress_age, heartbeat_age)
 
     def _whom_it_waits_for(self) -> str:
         """Return who has the turn, and what is the matter with it; "" where nobody has."""
@@ -303,6 +310,13 @@ class RunFolder:
             return f"waits for {other.name}, process {holder.pid}{more}"
         trouble = f": {status.reason}" if status.state is RunState.STUCK else ""
         return f"waits for {other.name}, which is {status.state}{trouble}{more}"
+
+    def _held_seconds(self) -> float | None:
+        """Return how long ago the lock was taken: its file is written or emptied then."""
+        try:
+            return time.time() - self.lock_path.stat().st_mtime
+        except OSError:
+            return None
 
     def _has_launch_died(self) -> bool:
         return is_launch_alive(self.path) is False

@@ -24,7 +24,8 @@ def start_worker(run: RunFolder) -> subprocess.Popen[bytes]:
     """Start the run's worker in a session of its own, so that no terminal takes it along.
 
     Returns its process. It prints into worker.log. `-P`, for a folder that holds its own `engine`
-    must not shadow ours.
+    must not shadow ours; `-B`, for Python itself leaves cut-off bytecode behind on a full disk,
+    which no later start can read.
     """
     environment = dict(os.environ)
     house = str(Path(__file__).resolve().parents[2])
@@ -35,7 +36,7 @@ def start_worker(run: RunFolder) -> subprocess.Popen[bytes]:
         )
     with run.log_path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.worker", str(run.path)],
+            [sys.executable, "-P", "-B", "-m", "engine.worker", str(run.path)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -208,7 +208,8 @@ def explanation_of(path: Path, error: sqlite3.Error) -> DiffoptError:
         return JournalBusy(f"{path} is locked by another program. Close that program.")
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
         return _CannotShareError(
-            f"{path} cannot be opened ({error}). Check the permissions of {path.parent}."
+            f"{path} cannot be opened ({error}). Check the permissions of {path.parent}, and that "
+            "its disk has room."
         )
     if isinstance(error, sqlite3.OperationalError) and primary == sqlite3.SQLITE_ERROR:
         return RunError(

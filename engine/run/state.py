@@ -10,6 +10,7 @@ from enum import StrEnum
 
 HEARTBEAT_STALE_SECONDS = 60.0
 PATIENCE_SECONDS = 300.0
+SIGNING_ON_SECONDS = 10.0
 
 
 class RunState(StrEnum):
@@ -50,6 +51,7 @@ class RunFacts:
     has_launch_died: bool = False  # a worker was started, and ended before it took the run up
     is_halted: bool = False  # the holder's process was stopped (SIGSTOP), so nothing can come of it
     pid: int | None = None  # of the holder
+    held_seconds: float | None = None  # since it took the lock, by the wall clock
     heartbeat_age_seconds: float | None = None
     progress_age_seconds: float | None = None
     patience_seconds: float | None = None
@@ -66,6 +68,12 @@ def derive_state(facts: RunFacts) -> tuple[RunState, str]:
     if not facts.is_locked:
         return _state_of_unowned(facts)
     if not facts.is_holder_the_engine:
+        if (facts.held_seconds or 0.0) > SIGNING_ON_SECONDS:
+            return (
+                RunState.QUEUED,
+                f"its worker has been unable to write to it for {facts.held_seconds:.0f} s: "
+                "is the disk full, or a quota used up? It begins once there is room",
+            )
         return RunState.QUEUED, "a worker has just taken it up"
     if facts.is_halted:
         return (

@@ -184,7 +184,7 @@ def test_a_worker_is_started_in_a_session_of_its_own_with_its_output_in_the_log(
     process = start_worker(run)
     assert process.wait(timeout=60) == 0
     before, arguments, *rest = run.log_path.read_text().splitlines()
-    assert (before, arguments) == ("before", f"-P -m engine.worker {run.path}")
+    assert (before, arguments) == ("before", f"-P -B -m engine.worker {run.path}")
     assert rest[-1] == "oops"
     if len(rest) == 4:  # where ps and /proc are
         assert rest[0] == rest[1] == str(process.pid)

@@ -93,6 +93,54 @@ def test_a_run_out_of_room_waits_and_loses_nothing(start: Start, unharmed: dict[
     assert worked.run.ballast_path.is_file()
 
 
+@contextlib.contextmanager
+def no_room_at_all() -> Iterator[None]:
+    """Let this process, and what it starts, write not a byte into any file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit")
+def test_a_worker_that_can_write_not_a_byte_waits_and_says_so_afterwards(
+    start: Start, unharmed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.run.state.SIGNING_ON_SECONDS", 1.0)
+    worked = start()
+    worked.process.kill()
+    worked.process.wait()
+    with no_room_at_all():
+        worked.start()
+    worked.wait_for(lambda: "is the disk full" in worked.run.status().reason)
+    assert worked.run.state() is RunState.QUEUED
+    assert not worked.run.ballast_path.exists()
+    assert not [event for event in worked.events() if isinstance(event, DiskLow)]
+
+    limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(worked.process.pid, resource.RLIMIT_FSIZE, limits)
+    assert worked.end() == 0, worked.run.log_path.read_text()
+    assert worked.outcome() == unharmed
+    told = [event for event in worked.events() if isinstance(event, DiskLow | Paused)]
+    assert [type(event) for event in told] == [DiskLow, Paused]
+    assert worked.run.ballast_path.is_file()
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit")
+def test_a_worker_that_waits_for_room_to_begin_is_ended_by_sigterm(start: Start) -> None:
+    worked = start()
+    worked.process.kill()
+    worked.process.wait()
+    with no_room_at_all():
+        worked.start()
+    worked.wait_for(lambda: not worked.run.ballast_path.exists())
+    worked.process.terminate()
+    assert worked.end() == -signal.SIGTERM
+    assert worked.run.state() is RunState.LOST, "and can be resumed"
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own, of a few megabytes."""
