@@ -33,6 +33,7 @@ from engine.training.spaces import decoder_of
 
 logger = logging.getLogger(__name__)
 
+_NAMED = 3  # images that are told by name
 _SCALE, _SCALE_XL = 7.5, 5.0  # diffusers' own defaults
 
 
@@ -90,9 +91,17 @@ def picture_size(original: LoadedModel, pipeline: LatentPipeline) -> tuple[int, 
 
 
 def check_data(
-    original: LoadedModel, pipeline: LatentPipeline | None, config: DiffusionOptimizationConfig
+    original: LoadedModel,
+    pipeline: LatentPipeline | None,
+    config: DiffusionOptimizationConfig,
+    *,
+    is_thorough: bool = False,
 ) -> None:
-    """Raise DataError or ConfigError if the prompts or images of a run cannot be used."""
+    """Raise DataError or ConfigError if the prompts or images of a run cannot be used.
+
+    A model of latents' images are looked at by their headers, and decoded only where the check
+    shall be thorough: before a run is made, for it decodes them itself.
+    """
     if pipeline is not None:
         _prompts(config)
         try:
@@ -105,7 +114,7 @@ def check_data(
         else:
             folder = _images_folder(config)
             captioned = captioned_images(folder, config.data.prompt_column)
-            refuse_unreadable([one.path for one in captioned], folder)
+            refuse_unreadable([one.path for one in captioned], folder, is_thorough=is_thorough)
 
 
 def condition_sets(run: RunContext) -> ConditionSets:
@@ -134,9 +143,8 @@ def data_latents(run: RunContext) -> tuple[np.ndarray, Conditions]:
     captioned = captioned_images(folder, config.data.prompt_column)
     height, width = picture_size(run.original, pipeline)
     pictures, kept = decoded_images([one.path for one in captioned], (height, width, 3), folder)
-    if len(kept) < len(captioned):
-        text = f"{len(captioned) - len(kept)} of {len(captioned)} images cannot be decoded"
-        run.hooks.emit(LogLine(level="WARNING", text=f"data.images: {text}; they are left out"))
+    left_out = set(range(len(captioned))) - set(kept)
+    tell_left_out(run, [captioned[i].path for i in sorted(left_out)], len(captioned))
     shape, batch_size = run.base_model.sample_shape, max(1, run.hardware.evaluation_batch_size // 8)
     inputs = hashlib.sha256(pictures.tobytes() + _digest_of_files(run, "vae").encode()).hexdigest()
     rows = run.hooks.memory.rows("latents", {"latents": shape}, len(pictures), inputs)
@@ -156,6 +164,15 @@ def data_latents(run: RunContext) -> tuple[np.ndarray, Conditions]:
     numbers = {text: i for i, text in enumerate(distinct)}
     taken = np.array([numbers[text] for text in captions], np.int32)
     return rows.arrays()["latents"], Conditions(taken, tables)
+
+
+def tell_left_out(run: RunContext, left_out: Sequence[Path], count: int) -> None:
+    """Say in journal and report which of `count` images cannot be decoded, if any cannot."""
+    run.images = {"count": count, "left_out": [path.name for path in left_out]}
+    if left_out:
+        names = ", ".join(run.images["left_out"][:_NAMED]) + (", ..." if left_out[_NAMED:] else "")
+        text = f"{len(left_out)} of {count} images cannot be decoded and are left out ({names})"
+        run.hooks.emit(LogLine(level="WARNING", text=f"data.images: {text}"))
 
 
 def surroundings(run: RunContext) -> dict[str, Callable[..., Any]]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from time import monotonic
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -65,6 +66,7 @@ class RunContext:
     started: float = field(default_factory=monotonic)
     looks: Counter[str] = field(default_factory=Counter)  # how often each noise set was looked at
     pipeline: LatentPipeline | None = None  # what stands around a network of latents
+    images: dict[str, Any] | None = None  # how many were given, which could not be decoded
     _conditions: ConditionSets | None = None
     _select: Evaluator | None = None
     _final: Evaluator | None = None

@@ -17,6 +17,7 @@ from engine.conditioning import (
     condition_sets,
     data_latents,
     pipeline_of,
+    tell_left_out,
 )
 from engine.config import DiffusionOptimizationConfig, config_from_dict
 from engine.context import Paths, RunContext
@@ -86,9 +87,10 @@ class AdaptiveDiffusionOptimizer:
         if pipeline is not None:
             check_data(original, pipeline, config)
         elif config.training.states == "data" and config.data.images is not None:
-            images, labels = load_images(
+            images, labels, left_out = load_images(
                 config.data.images, self.base_model.sample_shape, self.base_model.class_count
             )
+            tell_left_out(self.context, left_out, len(images) + len(left_out))
             image_conditions = Conditions.of_labels(labels, len(images))
         self.distillation_manager = ProgressiveDistillation(
             config.training,

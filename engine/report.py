@@ -15,6 +15,7 @@ _COLOURS = {
     "searched": "#009E73",
     "threshold": "#555555",
 }  # told apart by the colour-blind
+_NAMED = 5  # images that are told by name
 
 
 def write_report(
@@ -82,6 +83,7 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         f"Timesteps: {', '.join(f'{t:g}' for t in result['timesteps'])} (grid: {result['grid']}).",
         "",
         *_guidance_lines(result.get("guidance")),
+        *_images_lines(result.get("images")),
         "## What the score means",
         "",
         (
@@ -210,6 +212,17 @@ def _guidance_lines(guidance: Mapping[str, Any] | None) -> list[str]:
         "has learned it and is sampled without, one evaluation a step.",
         "",
     ]
+
+
+def _images_lines(images: Mapping[str, Any] | None) -> list[str]:
+    if not images:
+        return []
+    left_out = images["left_out"]
+    told = f"Training states were made from {images['count'] - len(left_out)} images"
+    if left_out:
+        names = ", ".join(left_out[:_NAMED]) + (", ..." if left_out[_NAMED:] else "")
+        told += f"; {len(left_out)} of {images['count']} cannot be decoded ({names})"
+    return [f"{told}.", ""]
 
 
 def _mode_lines(modes: Mapping[str, str] | None) -> list[str]:

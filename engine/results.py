@@ -77,6 +77,7 @@ def assemble_result(
         "training_free": [r.to_dict() | {"steps": r.candidate.grid.steps} for r in training_free],
         "modes": {"select": run.spaces[0].mode, "final": run.spaces[1].mode},
         "guidance": _guidance(run),
+        "images": run.images,
         "final_looks": run.looks["final"],
         "select_looks": run.looks["select"],
         "noise_sha256": {
@@ -260,6 +261,7 @@ def _write(
                     "quality_mode": result["quality"]["mode"],
                     "threshold": run.config.quality_threshold,
                     "guidance": _guidance(run),
+                    "images": run.images,
                 }
                 if run.hardware.base_precision != "float32":
                     facts["base_precision"] = run.hardware.base_precision

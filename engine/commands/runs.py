@@ -73,7 +73,7 @@ def check_inputs(config: DiffusionOptimizationConfig) -> None:
         config.model_path = str(resolve_model_path(config.model_path, may_fetch=True).absolute())
     make_paths_absolute(config)
     original, pipeline = load_original(config)
-    check_data(original, pipeline, config)
+    check_data(original, pipeline, config, is_thorough=True)
 
 
 def follow(folder: RunFolder, *, is_json: bool, after: int = 0) -> int:

@@ -6,9 +6,10 @@ Decoded by Pillow.
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from engine.errors import DataError
 from engine.training.digits import TRAINING_COUNT, load_digits
@@ -17,15 +18,21 @@ from engine.training.prompts import IMAGE_SUFFIXES as SUFFIXES
 logger = logging.getLogger(__name__)
 
 MOST_SKIPPED = 0.1  # share of undecodable files above which a folder is refused
+_UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
-def load_images(
-    source: str, shape: tuple[int, int, int], class_count: int | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return images (n, H, W, C) of the model's `shape`, and labels (n,) if it has classes.
+class Images(NamedTuple):
+    """Images of a data set as a model takes them."""
 
-    Images are float32 in [-1, 1], cropped to the shape's ratio at their centre and resized. Raises
-    DataError.
+    pixels: np.ndarray  # (n, H, W, C), float32 in [-1, 1]
+    labels: np.ndarray | None  # (n,), if the model has classes
+    left_out: tuple[Path, ...] = ()  # files that cannot be decoded
+
+
+def load_images(source: str, shape: tuple[int, int, int], class_count: int | None) -> Images:
+    """Return the images of a source, of the model's `shape`, with labels if it has classes.
+
+    They are cropped to the shape's ratio at their centre and resized. Raises DataError.
     """
     if source == "bundled:digits":
         images, labels = (part[:TRAINING_COUNT] for part in load_digits())
@@ -33,7 +40,7 @@ def load_images(
             raise DataError(
                 f"data.images is bundled:digits, 8x8 grey; the model wants (H, W, C) = {shape}."
             )
-        return images, labels if class_count is not None else None
+        return Images(images, labels if class_count is not None else None)
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise DataError(f"data.images: {folder} is not a folder; wanted a folder of images.")
@@ -47,9 +54,10 @@ def load_images(
             f"the model has {class_count} classes, so wanted {class_count} subfolders, "
             "in the order of the labels."
         )
-    images, kept = decoded_images(files, shape, folder)
+    pixels, kept = decoded_images(files, shape, folder)
     labels = [classes.index(files[i].parent) for i in kept] if classes else None
-    return images, None if labels is None else np.array(labels, np.int32)
+    left_out = tuple(files[i] for i in sorted(set(range(len(files))) - set(kept)))
+    return Images(pixels, None if labels is None else np.array(labels, np.int32), left_out)
 
 
 def decoded_images(
@@ -65,23 +73,31 @@ def decoded_images(
         try:
             arrays.append(_decoded(path, shape))
             kept.append(number)
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except _UNDECODABLE as error:
             logger.warning("%s cannot be decoded and is left out (%s)", path, error)
             skipped.append(path)
     _refuse_too_many(skipped, len(files), folder)
     return np.stack(arrays), kept
 
 
-def refuse_unreadable(files: Sequence[Path], folder: Path) -> None:
-    """Raise DataError if more than a tenth of the files are no images, by their headers alone."""
+def refuse_unreadable(
+    files: Sequence[Path], folder: Path, *, is_thorough: bool = False
+) -> list[Path]:
+    """Return the files that are no images; DataError if more than a tenth of them are.
+
+    By their headers alone, or by decoding them, at the lowest resolution that their format offers.
+    """
     unreadable = []
     for path in files:
         try:
-            with Image.open(path):
-                pass
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            with Image.open(path) as image:
+                if is_thorough:
+                    image.draft("RGB", (1, 1))  # a JPEG is read to its end all the same
+                    image.load()
+        except _UNDECODABLE:
             unreadable.append(path)
     _refuse_too_many(unreadable, len(files), folder)
+    return unreadable
 
 
 def _refuse_too_many(broken: Sequence[Path], count: int, folder: Path) -> None:

@@ -25,7 +25,7 @@ def test_the_bundled_digits_are_whole() -> None:
 
 
 def test_training_never_sees_the_digits_held_out() -> None:
-    images, labels = load_images("bundled:digits", (8, 8, 1), 10)
+    images, labels, _ = load_images("bundled:digits", (8, 8, 1), 10)
     assert labels is not None
     assert len(images) == len(labels) == TRAINING_COUNT == 1500
     assert load_images("bundled:digits", (8, 8, 1), None)[1] is None
@@ -39,7 +39,7 @@ def test_the_bundled_digits_fit_only_a_model_of_their_size() -> None:
 def test_subfolders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None:
     for name, value in (("b", 255), ("a", 0), ("c", 51)):
         save(tmp_path / name / "one.png", np.full((4, 4, 3), value))
-    images, labels = load_images(str(tmp_path), (4, 4, 3), 3)
+    images, labels, _ = load_images(str(tmp_path), (4, 4, 3), 3)
     assert labels is not None
     assert labels.tolist() == [0, 1, 2]
     np.testing.assert_allclose(images[:, 0, 0, 0], [-1, 1, -0.6], atol=1e-6)
@@ -49,7 +49,7 @@ def test_pictures_are_cropped_at_their_centre_and_never_stretched(tmp_path: Path
     wide = np.zeros((8, 24, 3))
     wide[:, 8:16] = 255
     save(tmp_path / "wide.png", wide)
-    images, labels = load_images(str(tmp_path), (8, 8, 3), None)
+    images, labels, _ = load_images(str(tmp_path), (8, 8, 3), None)
     assert labels is None
     np.testing.assert_array_equal(images, 1)
 
