@@ -251,6 +251,8 @@ def _add_model_commands(commands: Any) -> None:
         "inspect",
         "inspecting:inspect",
         "what a checkpoint is, and what distilling it on this machine would take",
+        "Exit codes: 0 told, also of a model that is not supported (--json: supported, reasons); "
+        "2 there is none, or it is damaged: files that are missing, cut off, pickles, or hold NaN.",
     )
     inspect.add_argument("model", metavar="MODEL", help="a folder, bundled:digits, or OWNER/NAME")
     inspect.add_argument(
@@ -261,7 +263,13 @@ def _add_model_commands(commands: Any) -> None:
         "--no-probe",
         dest="probe",
         action="store_false",
-        help="do not time the network; nothing is then computed",
+        help="do not time the network",
+    )
+    inspect.add_argument(
+        "--no-weights",
+        dest="weights",
+        action="store_false",
+        help="do not read the weights, which finds what is cut off or holds NaN",
     )
 
     export = _command(
@@ -320,8 +328,10 @@ def _add_prompt_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _command(commands: Any, name: str, call: str, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
+def _command(
+    commands: Any, name: str, call: str, text: str, more: str = ""
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text, epilog=more)
     parser.set_defaults(call=call)
     parser.add_argument(
         "--runs-dir", type=Path, default=default_runs_dir(), help="folder of runs (~/diffopt/runs)"

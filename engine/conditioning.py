@@ -99,13 +99,13 @@ def check_data(
 ) -> None:
     """Raise DataError or ConfigError if the prompts or images of a run cannot be used.
 
-    A model of latents' images are looked at by their headers, and decoded only where the check
-    shall be thorough: before a run is made, for it decodes them itself.
+    A model of latents' images, encoders and autoencoder are looked at by their headers, and read to
+    the end only where the check shall be thorough: before a run is made, for it reads them itself.
     """
     if pipeline is not None:
         _prompts(config)
         try:
-            pipeline.check()
+            pipeline.check(is_thorough=is_thorough)
         except OSError as error:
             raise CheckpointError(f"{error.filename} cannot be read: {error}.") from error
     if config.training.states == "data" and config.data.images is not None:

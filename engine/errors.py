@@ -6,6 +6,7 @@ The tree::
     ├── UserError                the user's mistake: exit code 2
     │   ├── ConfigError          a setting is wrong, unknown or contradicts another
     │   ├── CheckpointError      a model folder is missing, damaged, unsafe or not supported
+    │   │   └── UnsupportedError it is whole, and of a kind that is not supported
     │   ├── DataError            training data or conditions cannot be used
     │   └── RunError             a run folder cannot be made, found, owned or understood
     ├── DiskFull                 there is no room for a file that is needed; nothing was lost
@@ -35,6 +36,10 @@ class ConfigError(UserError):
 
 class CheckpointError(UserError):
     """A model folder is missing, damaged, unsafe, or of a kind that is not supported."""
+
+
+class UnsupportedError(CheckpointError):
+    """A model whose settings ask for what is not supported; the message names the key."""
 
 
 class DataError(UserError):

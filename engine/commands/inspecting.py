@@ -1,6 +1,7 @@
 """`diffopt inspect`: what a checkpoint is, and what distilling it on this machine would take.
 
-Everything but the time comes from config.json files and headers, however large the model.
+The figures but the time come from config.json files and headers, however large the model; weights
+are read once, a tensor at a time, for what is damaged in them.
 """
 
 import argparse
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from engine.commands.output import say, say_json, table
-from engine.errors import CheckpointError, ConfigError
+from engine.diffusion.scheduler_config import read_scheduler_config
+from engine.errors import CheckpointError, ConfigError, UnsupportedError
 from engine.model_size import (
     MemoryEstimate,
     adapter_parameter_count,
@@ -20,7 +22,12 @@ from engine.model_size import (
     parameter_count,
     training_memory,
 )
+from engine.models.checkpoint import Checkpoint, Network, make_network
 from engine.models.folder import ModelFolder, find_model, resolve_model_path
+from engine.models.loading import sample_shape, scheduler_source
+from engine.models.pipeline import LatentPipeline
+from engine.models.unet_condition import UNet2DConditionModel
+from engine.models.weights import check_weights, scan_weights
 from engine.settings import HardwareSettings, LoraSettings, TrainingSettings
 
 _TEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
@@ -45,18 +52,32 @@ _FULL_STEP, _ADAPTER_STEP = 3.1, 2.4  # a training step in forwards, as measured
 
 
 def inspect(options: argparse.Namespace) -> int:
-    """Print family, sizes, schedule, what is supported, and the cost of a distillation step."""
+    """Print family, sizes, schedule, whether it is supported, and the cost of a distillation step.
+
+    Returns 0 for a model that is not supported too, with the reasons: it was asked what it is.
+    Raises CheckpointError for one that is damaged.
+    """
     path = resolve_model_path(options.model, may_fetch=True)
-    folder = find_model(path)
-    facts = _facts(folder)
+    try:
+        folder = find_model(path)
+    except UnsupportedError as error:  # a pipeline of another kind: there is little to say of it
+        facts = {"path": str(path), "supported": False, "reasons": [str(error)], "commands": []}
+        folder = None
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or path} cannot be read: {error}.") from error
+    else:
+        facts = _facts(folder)
+        _read_weights(folder, is_thorough=options.weights, is_supported=facts["supported"])
     facts["model"] = str(options.model)
-    batch = options.batch_size or (1 if facts["reads_prompts"] else TrainingSettings().batch_size)
-    if facts["unsupported"] is None:
+    facts["machine"] = _machine()
+    batch = 1
+    if folder is not None and facts["supported"]:
+        prompted = facts["reads_prompts"]
+        batch = options.batch_size or (1 if prompted else TrainingSettings().batch_size)
         size = facts["sample_size"] or [32, 32]
         facts["training"] = _training(folder.network_config, size, batch, options.rank)
         if options.probe:
             facts["training"]["seconds_per_step"] = _probe(folder, size, batch)
-    facts["machine"] = _machine()
     if options.json:
         say_json(facts)
         return 0
@@ -65,30 +86,20 @@ def inspect(options: argparse.Namespace) -> int:
 
 
 def _facts(folder: ModelFolder) -> dict[str, Any]:
-    from engine.diffusion.scheduler_config import read_scheduler_config
-    from engine.models.checkpoint import make_network
-
-    config, unsupported, schedule = folder.network_config, None, None
+    config, reasons = folder.network_config, list[str]()
+    network = schedule = None
     try:
-        make_network(config, source=str(folder.config_path))  # lazy: no weight is ever made
-    except CheckpointError as error:
-        unsupported = str(error)
+        network = _network(folder)
+    except UnsupportedError as error:
+        reasons.append(str(error))
     try:
-        settings = read_scheduler_config(folder.scheduler_config, str(folder.path / "scheduler"))
-        table_ = settings.schedule.alphas_cumprod
-        schedule = {
-            "prediction_type": settings.prediction_type,
-            "solver": settings.solver,
-            "spacing": settings.spacing,
-            "timesteps": settings.schedule.count,
-            "beta_schedule": folder.scheduler_config.get("beta_schedule") or "linear",
-            "last_alpha_cumprod": float(table_[-1]),
-            "ends_clean": settings.schedule.final_alpha_cumprod == 1.0,
-            "clips": settings.clip_range is not None,
-            "own_timesteps": list(settings.own_timesteps) if settings.own_timesteps else None,
-        }
-    except CheckpointError as error:
-        unsupported = unsupported or str(error)
+        schedule = _schedule(folder)
+    except UnsupportedError as error:
+        reasons.append(str(error))
+    try:
+        _surroundings(folder, network)
+    except UnsupportedError as error:
+        reasons.append(str(error))
     size = config.get("sample_size")
     name = config.get("_class_name") or "UNet2DModel"
     return {
@@ -98,7 +109,7 @@ def _facts(folder: ModelFolder) -> dict[str, Any]:
         "family": _family(config, name),
         "reads_prompts": name == "UNet2DConditionModel",
         "classes": config.get("num_class_embeds"),
-        "parameters": parameter_count(config) if unsupported is None else None,
+        "parameters": parameter_count(config) if network is not None else None,
         "sample_size": [size, size] if isinstance(size, int) else size,
         "channels": config.get("in_channels") or (4 if name == "UNet2DConditionModel" else 3),
         "schedule": schedule,
@@ -106,9 +117,64 @@ def _facts(folder: ModelFolder) -> dict[str, Any]:
             part: {"bytes": size_bytes, "parameters": component_parameters(folder.path)[part]}
             for part, size_bytes in component_sizes(folder.path).items()
         },
-        "unsupported": unsupported,
-        "supported": [] if unsupported else _supported(name, schedule),
+        "supported": not reasons,
+        "reasons": reasons,
+        "commands": [] if reasons else _commands(folder, name, schedule),
     }
+
+
+def _network(folder: ModelFolder) -> Network:
+    """Return the network, its weights neither made nor read."""
+    _, network = make_network(folder.network_config, source=str(folder.config_path))
+    sample_shape(network, str(folder.config_path))
+    return network
+
+
+def _schedule(folder: ModelFolder) -> dict[str, Any]:
+    settings = read_scheduler_config(folder.scheduler_config, scheduler_source(folder.path))
+    return {
+        "prediction_type": settings.prediction_type,
+        "solver": settings.solver,
+        "spacing": settings.spacing,
+        "timesteps": settings.schedule.count,
+        "beta_schedule": folder.scheduler_config.get("beta_schedule") or "linear",
+        "last_alpha_cumprod": float(settings.schedule.alphas_cumprod[-1]),
+        "ends_clean": settings.schedule.final_alpha_cumprod == 1.0,
+        "clips": settings.clip_range is not None,
+        "own_timesteps": list(settings.own_timesteps) if settings.own_timesteps else None,
+    }
+
+
+def _surroundings(folder: ModelFolder, network: Network | None) -> LatentPipeline | None:
+    """Return what stands around a network of prompts; None where it stands alone."""
+    if not isinstance(network, UNet2DConditionModel) or not folder.model_index:
+        return None
+    return LatentPipeline(
+        Checkpoint(
+            path=folder.path,
+            family="unet2d_condition",
+            network=network,
+            network_config=folder.network_config,
+            scheduler_config=folder.scheduler_config,
+            model_index=folder.model_index,
+            weights_sha256="",
+        )
+    )
+
+
+def _read_weights(folder: ModelFolder, *, is_thorough: bool, is_supported: bool) -> None:
+    """Raise CheckpointError for files that are damaged, as far as it was asked to look."""
+    if not is_thorough:
+        return
+    try:
+        if is_supported:
+            network = _network(folder)
+            check_weights(network, folder.weight_paths, folder.config_path)
+            if (pipeline := _surroundings(folder, network)) is not None:
+                pipeline.check(is_thorough=True)
+        scan_weights(folder.weight_paths)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be read: {error}.") from error
 
 
 def _family(config: dict[str, Any], name: str) -> str:
@@ -121,7 +187,12 @@ def _family(config: dict[str, Any], name: str) -> str:
     return _TEXT_WIDTHS.get(width, f"latents, prompts of width {width}")
 
 
-def _supported(name: str, schedule: dict[str, Any] | None) -> list[str]:
+def _commands(folder: ModelFolder, name: str, schedule: dict[str, Any] | None) -> list[str]:
+    """Return what can be done with the model."""
+    if folder.network_config.get("class_embed_type") is not None:
+        return ["sample (--conditioning)"]  # told numbers, of which a run knows no table
+    if name == "UNet2DConditionModel" and not folder.model_index:
+        return ["sample (--conditioning: the network stands alone)"]
     if schedule and schedule["own_timesteps"]:
         return ["sample (a distilled student, at its own timesteps)", "evaluate"]
     forms = "diffusers, unet, lora" if name == "UNet2DConditionModel" else "diffusers, unet"
@@ -233,6 +304,10 @@ def _machine() -> dict[str, Any]:
 
 
 def _tell(facts: dict[str, Any], batch_size: int) -> None:
+    if "family" not in facts:
+        say(f"{facts['model']}: not supported")
+        say(f"NOT SUPPORTED: {facts['reasons'][0]}")
+        return
     named = f" ({facts['pipeline']})" if facts["pipeline"] else ""
     say(f"{facts['model']}: {facts['family']}{named}")
     if facts["parameters"]:
@@ -248,10 +323,11 @@ def _tell(facts: dict[str, Any], batch_size: int) -> None:
         spacing = f"{schedule['timesteps']} timesteps, {schedule['spacing']} spacing, ends {end}"
         say(f"predicts   {schedule['prediction_type']}")
         say(f"schedule   {schedule['beta_schedule']} betas, {spacing}")
-    if facts["unsupported"]:
-        say(f"NOT SUPPORTED: {facts['unsupported']}")
+    if not facts["supported"]:
+        for reason in facts["reasons"]:
+            say(f"NOT SUPPORTED: {reason}")
         return
-    say(f"supported  {', '.join(facts['supported'])}")
+    say(f"supported  {', '.join(facts['commands'])}")
     training, machine = facts["training"], facts["machine"]
     memory = training["memory"]
     say()

@@ -19,7 +19,7 @@ from engine.diffusion.noise import (
     PredictionType,
     betas,
 )
-from engine.errors import CheckpointError
+from engine.errors import UnsupportedError
 
 GRID_KEY = "diffopt_timesteps"
 
@@ -197,7 +197,7 @@ class _Reader:
         self.config, self.source = config, source
 
     def fail(self, key: str, found: str, wanted: str) -> NoReturn:
-        raise CheckpointError(f"{self.source}: {key} is {found}; wanted {wanted}.")
+        raise UnsupportedError(f"{self.source}: {key} is {found}; wanted {wanted}.")
 
     def text(self, key: str, default: Any, allowed: tuple[str, ...]) -> Any:
         value = self.config.get(key)

@@ -10,7 +10,7 @@ from dataclasses import fields
 from math import isfinite
 from typing import Any, NoReturn, TypeGuard, TypeVar
 
-from engine.errors import CheckpointError
+from engine.errors import UnsupportedError
 
 BLOCK_TYPES = ("down_block_types", "up_block_types")
 MOST = 1_000_000  # of channels, classes or timesteps: more is a slip, and could overflow a shape
@@ -108,7 +108,7 @@ def refuse(
     source: str, key: str, found: object, wanted: str, remedy: str = "Correct the file."
 ) -> NoReturn:
     """Raise the error that names file, key, what was found and what is wanted."""
-    raise CheckpointError(f"{source}: {key} is {found!r}, but {wanted} is wanted. {remedy}")
+    raise UnsupportedError(f"{source}: {key} is {found!r}, but {wanted} is wanted. {remedy}")
 
 
 def is_int(value: object) -> bool:

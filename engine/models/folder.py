@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, UnsupportedError
 from engine.models.hub import hub_folder, is_hub_id
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
@@ -153,7 +153,7 @@ def _check_pipeline(model_index: dict[str, Any], source: Path) -> None:
     found = components.get("unet")
     if found not in _NETWORKS:
         listed = ", ".join(f"{name}: {kind}" for name, kind in components.items()) or "none"
-        raise CheckpointError(
+        raise UnsupportedError(
             f"{source}: {pipeline} is not supported yet. A pipeline whose unet is a "
             f"{' or '.join(_NETWORKS)} is wanted; its components are: {listed}. Choose another "
             "model."
@@ -168,7 +168,7 @@ def _check_pipeline(model_index: dict[str, Any], source: Path) -> None:
         and (name not in companions or (companions[name] and kind not in companions[name]))
     ]
     if others:
-        raise CheckpointError(
+        raise UnsupportedError(
             f"{source}: {pipeline} is not supported yet: beside unet and scheduler it needs "
             f"{', '.join(others)}. Choose another model, or give its unet folder alone to work on "
             "bare latents."

@@ -12,8 +12,8 @@ from mlx.utils import tree_flatten
 from engine.blas import fit_threads
 from engine.diffusion.names import Solver, Spacing
 from engine.diffusion.scheduler_config import GRID_KEY, SchedulerSettings, read_scheduler_config
-from engine.errors import CheckpointError
-from engine.models.checkpoint import Checkpoint, load_checkpoint
+from engine.errors import CheckpointError, UnsupportedError
+from engine.models.checkpoint import Checkpoint, Network, load_checkpoint
 from engine.models.diffusion import DiffusionModel
 from engine.models.folder import SCHEDULER_NAME, read_json_object
 from engine.models.lora_files import load_lora
@@ -62,7 +62,7 @@ def load_model(
         checkpoint = _with_adapters(checkpoint, adapters)
     parameters = dict(tree_flatten(checkpoint.network.parameters()))
     fit_threads(sum(value.size for value in parameters.values()))
-    settings = read_scheduler_config(checkpoint.scheduler_config, _scheduler_source(checkpoint))
+    settings = read_scheduler_config(checkpoint.scheduler_config, scheduler_source(checkpoint.path))
     if final_alpha is not None:
         settings = replace(settings, schedule=settings.schedule.ending_at(final_alpha))
     if clip_sample is not None:
@@ -81,7 +81,7 @@ def load_model(
         settings.schedule,
         own or settings.grid(steps, spacing, solver),
         prediction_type=settings.prediction_type,
-        sample_shape=_sample_shape(checkpoint),
+        sample_shape=sample_shape(checkpoint.network, str(checkpoint.path)),
         class_count=checkpoint.network_config.get("num_class_embeds"),
         solver="ddim" if own else solver,
         clip_range=settings.clip_range,
@@ -98,17 +98,20 @@ def _with_adapters(checkpoint: Checkpoint, adapters: Path) -> Checkpoint:
     return replace(checkpoint, network=network, scheduler_config=config)
 
 
-def _sample_shape(checkpoint: Checkpoint) -> tuple[int, int, int]:
-    """Return (H, W, C) of a state: pixels, or latents where the network works on them."""
-    config, source = checkpoint.network.config, checkpoint.path
+def sample_shape(network: Network, source: str) -> tuple[int, int, int]:
+    """Return (H, W, C) of a state: pixels, or latents where the network works on them.
+
+    Raises UnsupportedError where it has none, or predicts something else than a state.
+    """
+    config = network.config
     if config.sample_size is None:
-        raise CheckpointError(
+        raise UnsupportedError(
             f"{source}: sample_size is None; wanted the height and width of a sample."
         )
     size = config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     if config.out_channels != config.in_channels:
-        raise CheckpointError(
+        raise UnsupportedError(
             f"{source}: out_channels is {config.out_channels} but in_channels is "
             f"{config.in_channels}; wanted the same. A network that also predicts a variance, or "
             "reads a picture to fill in, is not supported."
@@ -116,8 +119,9 @@ def _sample_shape(checkpoint: Checkpoint) -> tuple[int, int, int]:
     return height, width, config.in_channels
 
 
-def _scheduler_source(checkpoint: Checkpoint) -> str:
+def scheduler_source(folder: Path) -> str:
+    """Return where a model's scheduler settings come from, for a message."""
     for place in ("scheduler/scheduler_config.json", "scheduler_config.json"):
-        if (checkpoint.path / place).is_file():
-            return str(checkpoint.path / place)
-    return f"{checkpoint.path} (no scheduler_config.json; {GRID_KEY} and others at their defaults)"
+        if (folder / place).is_file():
+            return str(folder / place)
+    return f"{folder} (no scheduler_config.json; {GRID_KEY} and others at their defaults)"

@@ -15,7 +15,7 @@ from typing import TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from engine.errors import CheckpointError, DataError
+from engine.errors import CheckpointError, DataError, UnsupportedError
 from engine.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from engine.models.checkpoint import Checkpoint
 from engine.models.folder import CONFIG_NAME, TEXT_WEIGHTS_NAME, find_weights, read_json_object
@@ -24,7 +24,7 @@ from engine.models.layers import SinusoidalEmbedding
 from engine.models.text import CLIPTextConfig, CLIPTextModel, text_key
 from engine.models.tokenizer import CLIPTokenizer
 from engine.models.unet_condition import UNet2DConditionModel
-from engine.models.weights import Rename, check_weights, load_weights
+from engine.models.weights import Rename, check_weights, load_weights, scan_weights
 
 _log = logging.getLogger(__name__)
 _ENCODERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
@@ -62,7 +62,7 @@ class LatentPipeline:
         components = [name for name in _ENCODERS if self._has(name)]
         self._plans = [self._plan_encoder(checkpoint.path, name) for name in components]
         self._autoencoder_folder = self._folder(checkpoint.path, "vae")
-        config_path = self._autoencoder_folder / CONFIG_NAME
+        config_path = _config_path(self._autoencoder_folder)
         self.autoencoder_config = AutoencoderConfig.from_dict(
             read_json_object(config_path), source=str(config_path)
         )
@@ -148,8 +148,10 @@ class LatentPipeline:
         """Return latents as the network sees them, of pictures in [0, 1]; see `latents_of`."""
         return self._load_autoencoder().latents_of(pictures, key)
 
-    def check(self) -> None:
+    def check(self, *, is_thorough: bool = False) -> None:
         """Read tokenizers, and the headers of encoders' and autoencoder's weights; keep nothing.
+
+        The weights themselves are read only where the check shall be thorough.
 
         Raises:
             CheckpointError: one of them is damaged or does not fit.
@@ -163,6 +165,10 @@ class LatentPipeline:
         folder = self._autoencoder_folder
         autoencoder = AutoencoderKL(self.autoencoder_config)
         check_weights(autoencoder, find_weights(folder), folder / CONFIG_NAME)
+        if is_thorough:
+            for plan in self._plans:
+                scan_weights(find_weights(plan.folder, TEXT_WEIGHTS_NAME))
+            scan_weights(find_weights(folder))
 
     def release(self) -> None:
         """Let go of text encoders and autoencoder; they are loaded again when needed."""
@@ -216,9 +222,7 @@ class LatentPipeline:
 
     def _plan_encoder(self, root: Path, name: str) -> _EncoderPlan:
         folder = self._folder(root, name)
-        config_path = folder / CONFIG_NAME
-        if not config_path.is_file():
-            raise CheckpointError(f"{folder}: there is no {CONFIG_NAME}. Fetch the folder again.")
+        config_path = _config_path(folder)
         config = CLIPTextConfig.from_dict(read_json_object(config_path), source=str(config_path))
         has_projection = self._index[name][-1] == "CLIPTextModelWithProjection"
         tokenizer_folder = self._folder(root, _ENCODERS[name])
@@ -242,7 +246,7 @@ class LatentPipeline:
             )
         if self._is_xl:
             if self._index.get("requires_aesthetics_score"):
-                raise CheckpointError(
+                raise UnsupportedError(
                     f"{source}: requires_aesthetics_score is true, but false is wanted: refiners "
                     "are not supported. Choose the base model."
                 )
@@ -262,6 +266,13 @@ class LatentPipeline:
                 f"the unet reads {config.in_channels}. Use the components of one and the same "
                 "model."
             )
+
+
+def _config_path(folder: Path) -> Path:
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: there is no {CONFIG_NAME}. Fetch the folder again.")
+    return path
 
 
 def guidance_embedding(scale: float, width: int, count: int) -> mx.array:

@@ -21,7 +21,14 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import CheckpointError
 
-__all__ = ["check_weights", "hash_files", "load_weights", "network_tensors", "write_tensors"]
+__all__ = [
+    "check_weights",
+    "hash_files",
+    "load_weights",
+    "network_tensors",
+    "scan_weights",
+    "write_tensors",
+]
 
 Rename = Callable[[str], str | None]
 
@@ -71,21 +78,12 @@ def load_weights(
         if to_tree is not None and parameter.ndim == array.ndim:
             array = mx.contiguous(array.transpose(to_tree))
         array = array.reshape(parameter.shape)
-        try:
-            is_finite = mx.isfinite(array).all().item()
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{found[key].path} cannot be read: {error}. Fetch the file again."
-            ) from error
-        if not is_finite:
+        if not _is_finite(array, found[key].path):
             broken.append(key)
         mx.eval(array)
         weights.append((key, array))
     if broken:
-        raise CheckpointError(
-            f"{found[broken[0]].path}: {_list_keys('weights hold NaN or infinity', broken)}. The "
-            "model was damaged in training or conversion: fetch it again, or choose another."
-        )
+        raise _not_finite(found[broken[0]].path, broken)
     network.load_weights(weights)
 
 
@@ -99,6 +97,20 @@ def check_weights(
         OSError: a file cannot be read.
     """
     _check_keys(_list_tensors(paths, rename), _parameters(network), config_path)
+
+
+def scan_weights(paths: tuple[Path, ...]) -> None:
+    """Read every tensor of the files, one at a time, and keep none.
+
+    Raises:
+        CheckpointError: a file is damaged, or a weight is NaN or infinite.
+        OSError: a file cannot be read.
+    """
+    for path in paths:
+        arrays = _read_arrays(path)
+        broken = [key for key in sorted(arrays) if not _is_finite(arrays.pop(key), path)]
+        if broken:
+            raise _not_finite(path, broken)
 
 
 def network_tensors(network: nn.Module) -> dict[str, np.ndarray]:
@@ -233,6 +245,20 @@ def _read_arrays(path: Path) -> dict[str, mx.array]:
         raise CheckpointError(f"{path} cannot be read ({error}). Fetch the file again.") from error
     assert isinstance(arrays, dict)
     return arrays
+
+
+def _is_finite(array: mx.array, path: Path) -> bool:
+    try:
+        return bool(mx.isfinite(array).all().item())
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}. Fetch the file again.") from error
+
+
+def _not_finite(path: Path, keys: list[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: {_list_keys('weights hold NaN or infinity', keys)}. The model was damaged in "
+        "training or conversion: fetch it again, or choose another."
+    )
 
 
 def _explain_unreadable(path: Path) -> str:

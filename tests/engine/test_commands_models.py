@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from engine.cli import main
 from engine.config import config_from_dict, config_to_yaml
@@ -46,7 +47,8 @@ def test_inspect_tells_a_pipeline_of_prompts(capsys: pytest.CaptureFixture[str])
     assert facts["components"].keys() == {"unet", "vae", "text_encoder"}
     assert facts["schedule"]["prediction_type"] == "v_prediction"
     assert facts["schedule"]["own_timesteps"] is None
-    assert "export (diffusers, unet, lora)" in facts["supported"]
+    assert (facts["supported"], facts["reasons"]) == (True, [])
+    assert "export (diffusers, unet, lora)" in facts["commands"]
     memory = facts["training"]["memory"]
     assert facts["training"]["rank"] == 4
     for kind in ("weights", "adapters"):
@@ -67,13 +69,11 @@ def test_inspect_of_a_network_at_full_size_opens_no_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its weights are empty files' worth of header: nothing is read but what is asked."""
-    from safetensors.numpy import save_file
-
     config = json.loads((FIXTURES / "published" / "sdxl_unet.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config))
     stub = {"conv_in.bias": np.zeros(320, np.float16)}
     save_file(stub, tmp_path / "diffusion_pytorch_model.safetensors")
-    facts = inspected(capsys, tmp_path)
+    facts = inspected(capsys, tmp_path, "--no-weights")
     assert facts["family"] == "Stable Diffusion XL"
     assert facts["parameters"] == 2_567_463_684
     assert facts["training"]["memory"]["weights"]["weights"] == 4 * 2_567_463_684
@@ -86,11 +86,108 @@ def test_inspect_says_what_is_not_supported_and_why(
     path = model / "unet" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"act_fn": "tanh"}))
     facts = inspected(capsys, model)
-    assert "act_fn is 'tanh'" in facts["unsupported"]
-    assert facts["supported"] == []
+    assert "act_fn is 'tanh'" in facts["reasons"][0]
+    assert (facts["supported"], facts["commands"]) == (False, [])
     code, out, _ = run(capsys, "inspect", model, "--no-probe")
     assert code == 0
     assert "NOT SUPPORTED" in out
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "named"),
+    [
+        ("unet/config.json", {"class_embed_type": "projection"}, "class_embed_type"),
+        ("unet/config.json", {"in_channels": 9}, "in_channels is 9"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "flow"}, "prediction_type"),
+        ("text_encoder/config.json", {"hidden_act": "swish"}, "hidden_act"),
+        ("vae/config.json", {"act_fn": "tanh"}, "act_fn"),
+        ("model_index.json", {"unet": ["diffusers", "FluxTransformer"]}, "FluxTransformer"),
+        ("model_index.json", {"transformer": ["diffusers", "DiT"]}, "transformer (DiT)"),
+    ],
+)
+def test_inspect_names_the_key_that_is_not_supported_wherever_it_stands(
+    file: str,
+    changes: dict[str, Any],
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = Path(shutil.copytree(FIXTURES / "sd15", tmp_path / "model"))
+    path = model / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    facts = inspected(capsys, model)
+    assert facts["supported"] is False
+    assert named in " ".join(facts["reasons"])
+    assert file in " ".join(facts["reasons"])
+    code, out, _ = run(capsys, "inspect", model, "--no-probe")
+    assert (code, out.count("NOT SUPPORTED: ")) == (0, 1)
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def with_nan(path: Path) -> None:
+    tensors = load_file(path)
+    key = sorted(tensors)[3]
+    tensors[key].flat[0] = np.nan
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def pickled(path: Path) -> None:
+    path.rename(path.with_name(path.name.replace(".safetensors", ".bin")))
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+def emptied(path: Path) -> None:
+    path.write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "named"),
+    [
+        *(
+            (file, damage, named)
+            for file in (
+                "unet/diffusion_pytorch_model.safetensors",
+                "vae/diffusion_pytorch_model.safetensors",
+                "text_encoder/model.safetensors",
+            )
+            for damage, named in (
+                (cut_off, "not a whole safetensors file"),
+                (with_nan, "NaN or infinity"),
+                (pickled, "pickle"),
+                (missing, "there is no"),
+            )
+        ),
+        ("tokenizer/vocab.json", emptied, "is not JSON"),
+        ("unet/config.json", emptied, "is not JSON"),
+        ("vae/config.json", missing, "config.json"),
+    ],
+)
+@pytest.mark.parametrize("command", ["inspect", "run"])
+def test_a_damaged_folder_is_one_line(
+    command: str,
+    file: str,
+    damage: Callable[[Path], None],
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = Path(shutil.copytree(FIXTURES / "sd15", tmp_path / "model"))
+    damage(model / file)
+    words: list[object] = ["inspect", model, "--no-probe"]
+    if command == "run":
+        words = ["run", "tiny-sd", "--set", f"model_path={model}", "--runs-dir", tmp_path / "runs"]
+    code, out, error = run(capsys, *words)
+    assert (code, out) == (2, ""), error
+    assert error.count("\n") == 1
+    assert named in error
+    assert file.split("/", maxsplit=1)[0] in error
+    assert not (tmp_path / "runs").exists()
 
 
 def test_inspect_of_nothing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
