@@ -5,7 +5,7 @@ are read once, a tensor at a time, for what is damaged in them.
 """
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,13 @@ from engine.model_size import (
     training_memory,
 )
 from engine.models.checkpoint import Checkpoint, Network, make_network
+from engine.models.diffusion import Condition, DiffusionModel
 from engine.models.folder import ModelFolder, find_model, resolve_model_path
 from engine.models.loading import sample_shape, scheduler_source
 from engine.models.pipeline import LatentPipeline
 from engine.models.unet_condition import UNet2DConditionModel
 from engine.models.weights import check_weights, scan_weights
+from engine.probe import ADAPTER_STEP, FULL_STEP, timed_step
 from engine.settings import HardwareSettings, LoraSettings, TrainingSettings
 
 _TEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
@@ -48,7 +50,6 @@ _PARTS = {
 }
 _PROBE_SIDE = 32  # of the sample that a step is timed on; the figure is scaled up from it
 _SMALL_FLOPS = 5e9
-_FULL_STEP, _ADAPTER_STEP = 3.1, 2.4  # a training step in forwards, as measured on a CPU
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -77,7 +78,7 @@ def inspect(options: argparse.Namespace) -> int:
         size = facts["sample_size"] or [32, 32]
         facts["training"] = _training(folder.network_config, size, batch, options.rank)
         if options.probe:
-            facts["training"]["seconds_per_step"] = _probe(folder, size, batch)
+            facts["training"]["seconds_per_step"] = _probe(folder, size, batch, options.rank)
     if options.json:
         say_json(facts)
         return 0
@@ -232,7 +233,9 @@ def _as_dict(estimate: MemoryEstimate) -> dict[str, int]:
     return asdict(estimate) | {"total": estimate.total}
 
 
-def _probe(folder: ModelFolder, size: list[int], batch_size: int) -> dict[str, float] | None:
+def _probe(
+    folder: ModelFolder, size: list[int], batch_size: int, rank: int | None
+) -> dict[str, float] | None:
     """Return about how many seconds a step takes, from a forward of a small sample.
 
     On random weights, for time does not depend on them. None where the weights alone would not fit.
@@ -242,7 +245,6 @@ def _probe(folder: ModelFolder, size: list[int], batch_size: int) -> dict[str, f
     import mlx.core as mx
 
     from engine.blas import fit_threads
-    from engine.models.checkpoint import make_network
 
     config = folder.network_config
     parameters = parameter_count(config)
@@ -252,7 +254,8 @@ def _probe(folder: ModelFolder, size: list[int], batch_size: int) -> dict[str, f
     _, network = make_network(config, source=str(folder.config_path))
     side = [min(one, _PROBE_SIDE) for one in size]
     # where one sample is less than the overhead of asking for it, the batch is timed as it is
-    count = batch_size if forward_flops(config, *side) * batch_size < _SMALL_FLOPS else 1
+    is_small = forward_flops(config, *side) * batch_size < _SMALL_FLOPS
+    count = batch_size if is_small else 1
     shape = (count, *side, config.get("in_channels") or 3)
     z = mx.array(np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
     mx.eval(network.parameters())
@@ -266,10 +269,39 @@ def _probe(folder: ModelFolder, size: list[int], batch_size: int) -> dict[str, f
         seconds.append(perf_counter() - started)
     scale = forward_flops(config, *size) / forward_flops(config, *side) * batch_size / count
     forward = min(seconds[1:]) * scale
+    if is_small and side == size:  # no rule of thumb holds, and a step is quickly tried
+        return {"forward": forward} | _tried(folder, network, condition, batch_size, rank)
     return {
         "forward": forward,
-        "weights": _FULL_STEP * forward,
-        "adapters": _ADAPTER_STEP * forward,
+        "weights": FULL_STEP * forward,
+        "adapters": ADAPTER_STEP * forward,
+    }
+
+
+def _tried(
+    folder: ModelFolder, network: Network, condition: Condition, batch_size: int, rank: int | None
+) -> dict[str, float]:
+    """Return how many seconds a step of each kind takes."""
+    from engine import hardware
+
+    settings = read_scheduler_config(folder.scheduler_config, scheduler_source(folder.path))
+    model = DiffusionModel(
+        network,
+        settings.schedule,
+        settings.own_grid() or settings.grid(8, None, None),
+        prediction_type=settings.prediction_type,
+        sample_shape=sample_shape(network, str(folder.config_path)),
+        class_count=folder.network_config.get("num_class_embeds"),
+    )
+    training, machine = TrainingSettings(batch_size=batch_size), HardwareSettings()
+    is_compiled = hardware.configure_mlx(cache_limit_bytes=None, compile=machine.compile)
+    machine = replace(machine, compile=is_compiled)
+    rank = rank or LoraSettings().rank
+    lora = LoraSettings(enabled=True, rank=rank, alpha=float(rank))
+    students = {"weights": model.student(), "adapters": model.student(lora=lora)}
+    return {
+        kind: timed_step(student, training, machine, condition)
+        for kind, student in students.items()
     }
 
 

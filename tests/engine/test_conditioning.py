@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 from PIL import Image
 
 from engine.conditioning import (
@@ -25,9 +26,11 @@ from engine.memory import Memory
 from engine.models.guidance import Guidance
 from engine.models.loading import LoadedModel, load_model
 from engine.models.pipeline import LatentPipeline
-from engine.probe import planned_time, spoken
+from engine.probe import ADAPTER_STEP, FULL_STEP, planned_time, spoken, step_seconds
 from engine.run.events import Event, LogLine, PhaseFinished
 from engine.settings import HardwareSettings
+from engine.training.states import Batch
+from engine.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -259,11 +262,57 @@ def test_the_time_to_a_verdict_is_planned_once_and_said(
         + planned.training
         + planned.looks
     )
-    # a guided sample of 4 steps is 8 times a student's forward, a training step three
-    single = planned.trajectories / (8 * 4 * 2)
-    assert planned.training == pytest.approx(2 * 2 * 3 * single)
     again = planned_time(run_of(sd15, configured(), tmp_path))
     assert again == planned
+
+
+@pytest.mark.parametrize(("is_adapted", "forwards"), [(False, FULL_STEP), (True, ADAPTER_STEP)])
+def test_a_step_that_takes_long_is_not_tried_but_guessed_from_forwards(
+    sd15: LoadedModel,
+    configured: Callable[..., DiffusionOptimizationConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_adapted: bool,
+    forwards: float,
+) -> None:
+    monkeypatch.setattr("engine.probe._LONGEST_TRIED_SECONDS", 0.0)
+    run = run_of(sd15, configured(lora={"enabled": is_adapted}), tmp_path)
+    run.conditions = condition_sets(run)
+    planned = planned_time(run)
+    # a guided sample of 4 steps is 8 times a student's forward; 2 steps of 2 samples
+    single = planned.trajectories / (8 * 4 * 2)
+    assert planned.training == pytest.approx(2 * 2 * forwards * single)
+
+
+@pytest.mark.parametrize("is_adapted", [False, True])
+def test_a_step_that_is_tried_is_one_of_the_runs_own_and_changes_no_weight(
+    sd15: LoadedModel,
+    configured: Callable[..., DiffusionOptimizationConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_adapted: bool,
+) -> None:
+    taken: list[tuple[int, int]] = []
+    step = Trainer.step
+
+    def counted(trainer: Trainer, batch: Batch) -> tuple[mx.array, mx.array]:
+        found = step(trainer, batch)
+        taken.append((len(batch.z), len(trainer.snapshot())))
+        return found
+
+    monkeypatch.setattr(Trainer, "step", counted)
+    run = run_of(sd15, configured(lora={"enabled": is_adapted, "rank": 2}), tmp_path)
+    run.conditions = condition_sets(run)
+    network = run.base_model.network
+    before = {key: np.array(value) for key, value in tree_flatten(network.parameters())}
+    assert step_seconds(run, single=0.0) > 0
+    for key, value in tree_flatten(network.parameters()):
+        np.testing.assert_array_equal(value, before[key])
+    assert len(taken) == 4
+    student = run.base_model.student(lora=run.config.lora if is_adapted else None)
+    trained = len(tree_flatten(student.network.trainable_parameters()))
+    # weights, average, two moments; the optimizer's step and rate
+    assert set(taken) == {(2, 4 * trained + 2)}
 
 
 @pytest.mark.parametrize(
