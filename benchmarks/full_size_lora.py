@@ -1,7 +1,7 @@
 """One LoRA step on the published networks at full size: measured peak against the estimate.
 
     python benchmarks/full_size_lora.py [sd15] [sd21] [sdxl] [--latent 32] [--rank 64]
-        [--dtype bfloat16] [--compiled]
+        [--dtype bfloat16 | --base int8] [--compiled]
 
 Weights are random, held and computed in float32 (SDXL: 10.3 GB) unless told otherwise; a CPU has
 no fast half precision. The peak is MLX's own, all that is held included; beside it stands what the
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--latent", type=int, default=32, help="height and width of the state")
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--base", choices=["bfloat16", "int8"], help="narrowed before the step")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -57,6 +58,7 @@ def main() -> None:
         command = [sys.executable, __file__, name, "--here", "--latent", str(options.latent)]
         command += ["--rank", str(options.rank), "--dtype", options.dtype]
         command += ["--compiled"] if options.compiled else []
+        command += ["--base", options.base] if options.base else []
         found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         error = found["estimate"] / found["mlx_peak"] - 1
         print(
@@ -64,7 +66,8 @@ def main() -> None:
             f"{found['adapters'] / 1e6:.1f} million; forward {found['forward_seconds']:.0f} s, "
             f"step {found['step_seconds']:.0f} s; loss {found['loss']:.3g}; peak "
             f"{found['mlx_peak'] / GB:.2f} GB, estimated {found['estimate'] / GB:.2f} GB "
-            f"({100 * error:+.1f} %); base alone {found['base'] / GB:.2f} GB, process "
+            f"({100 * error:+.1f} %); base alone {found['base'] / GB:.2f} GB, at most "
+            f"{found['narrowing'] / GB:.2f} GB while it was narrowed, process "
             f"{found['process_peak'] / GB:.2f} GB",
             flush=True,
         )
@@ -112,6 +115,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit("the prediction is not finite")
     forward_seconds = time.monotonic() - began
 
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    if options.base:
+        model.narrow(options.base)
+    narrowing = mx.get_peak_memory()
+    if options.base:
+        dtype = mx.bfloat16 if options.base == "bfloat16" else mx.float32
+        mx.clear_cache()
+        base = mx.get_active_memory()
+
     lora = LoraSettings(enabled=True, rank=options.rank, alpha=float(options.rank))
     student = model.student(lora=lora)
     trainer = Trainer(
@@ -135,13 +148,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         width=size,
         lora_rank=options.rank,
         lora_targets=lora.targets,
-        base_precision=options.dtype,
+        base_precision=options.base or options.dtype,
         is_compiled=options.compiled,
     )
     unit = 1 if sys.platform == "darwin" else 1024
     return {
         "parameters": parameter_count(config),
-        "held": "bfloat16" if dtype == mx.bfloat16 else "float32",
+        "held": options.base or options.dtype,
+        "narrowing": narrowing,
         "adapters": estimate.adapters // 4,
         "forward_seconds": forward_seconds,
         "step_seconds": step_seconds,

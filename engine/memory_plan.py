@@ -127,11 +127,19 @@ def plan_memory(
     held = one.total - one.activations
     forward = FORWARD_SHARE * one.activations * (2 if is_guided else 1)
     fitting = int(max(0, budget_bytes - held) // max(1, forward))
+    whole = 0 if settings.base_precision == "float32" else one.weights + round(forward)
+    if whole > budget_bytes and not is_insisted:
+        raise ConfigError(
+            f"hardware.base_precision: {settings.base_precision} is what the base is held in once "
+            f"the original was sampled in float32, which takes {whole / 2**30:.1f} GiB; there are "
+            f"{budget_bytes / 2**30:.1f} GiB for it. Use a machine with more memory, or set "
+            "hardware.micro_batch_size: 1 to try all the same."
+        )
     return MemoryPlan(
         micro_batch_size=samples,
         recompute_activations=is_recomputed,
         evaluation_batch_size=max(1, min(settings.evaluation_batch_size, fitting)),
-        needed_bytes=max(needed.total, needed.total - needed.activations + scoring_bytes),
+        needed_bytes=max(needed.total, needed.total - needed.activations + scoring_bytes, whole),
         budget_bytes=budget_bytes,
     )
 

@@ -202,11 +202,7 @@ class AdaptiveDiffusionOptimizer:
             return
         for evaluator in (run.select, run.final):  # which sample the original when they are made
             assert len(evaluator.teacher_samples)
-        original = run.original
-        model = original.model.held_in(precision)
-        checkpoint = replace(original.checkpoint, network=model.network)
-        run.original = replace(original, model=model, checkpoint=checkpoint)
-        self.base_model = self.sampling_scheduler.model = run.base_model
+        self.base_model.narrow(precision)
         hardware.clear_cache()
 
     def _stage(

@@ -46,7 +46,8 @@ _PARTS = {
     "average": "moving average",
     "optimizer": "optimizer",
     "activations": "activations, gradients",
-    "total": "together",
+    "loading": "before, in float32",
+    "total": "at the peak",
 }
 _PROBE_SIDE = 32  # of the sample that a step is timed on; the figure is scaled up from it
 _SMALL_FLOPS = 5e9
@@ -218,7 +219,9 @@ def _training(
     how |= {"lora_rank": rank, "lora_targets": lora.targets}
     adapters = training_memory(config, **how)
     narrow = {
-        f"adapters_{precision}": _as_dict(training_memory(config, **how, base_precision=precision))
+        f"adapters_{precision}": _narrow(
+            training_memory(config, **how, base_precision=precision), float32=adapters.weights
+        )
         for precision in ("bfloat16", "int8")
     }
     return {
@@ -227,6 +230,11 @@ def _training(
         "adapter_parameters": adapter_parameter_count(config, rank, lora.targets),
         "memory": {"weights": _as_dict(full), "adapters": _as_dict(adapters), **narrow},
     }
+
+
+def _narrow(estimate: MemoryEstimate, *, float32: int) -> dict[str, int]:
+    """Return an estimate over a base that is loaded in float32 first: scores compare with that."""
+    return asdict(estimate) | {"loading": float32, "total": max(estimate.total, float32)}
 
 
 def _as_dict(estimate: MemoryEstimate) -> dict[str, int]:
@@ -365,7 +373,7 @@ def _tell(facts: dict[str, Any], batch_size: int) -> None:
     say()
     say(f"a training step of {batch_size}, estimated")
     rows = [
-        (label, *(_size(memory[kind][key]) if memory[kind][key] else "-" for kind in _KINDS))
+        (label, *(_size(memory[kind][key]) if memory[kind].get(key) else "-" for kind in _KINDS))
         for key, label in _PARTS.items()
     ]
     if seconds := training.get("seconds_per_step"):

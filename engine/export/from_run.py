@@ -1,7 +1,7 @@
 """The student that a run ended with, or has reached so far, made again from the run's folder."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def student_of_run(folder: RunFolder) -> RunStudent:
     )
     precision = config.hardware.base_precision if config.apple_silicon_optimization else "float32"
     # as it was when the gate accepted it
-    original = replace(original, model=original.model.held_in(precision))
+    original.model.narrow(precision)
     grid = original.model.grid
     places = {t: i for i, t in enumerate(grid.timesteps)}
     chosen = grid.subset([places[t] for t in report.timesteps], report.grid_name)

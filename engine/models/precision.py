@@ -7,7 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map
+from mlx.utils import tree_map, tree_unflatten
 
 from engine.models.lora import shared_copy
 from engine.settings import Precision
@@ -35,13 +35,49 @@ def held_in(network: nn.Module, precision: Precision) -> nn.Module:
     return network
 
 
+def narrow(network: nn.Module, precision: Precision) -> None:
+    """Hold the weights of `network` itself as `held_in` does, a tensor at a time.
+
+    Beside the network no more than that tensor is held; whoever shares its modules sees them
+    narrowed.
+    """
+    for path in [path for path, _ in network.named_modules()]:
+        module = _at(network, path)
+        if precision == "bfloat16":
+            _round(module)
+        elif precision == "int8" and _is_quantisable(module):
+            narrowed = nn.QuantizedLinear.from_linear(module, GROUP, 8)
+            mx.eval(narrowed.parameters())
+            network.update_modules(tree_unflatten([(path, narrowed)]))
+    if precision != "float32":
+        network.freeze()
+
+
+def _round(module: nn.Module) -> None:
+    for name in list(module):
+        if isinstance(module[name], mx.array) and not name.startswith("_"):
+            module[name] = module[name].astype(mx.bfloat16)
+            mx.eval(module[name])  # and the wide one is let go of
+
+
+def _at(network: nn.Module, path: str) -> Any:
+    place: Any = network
+    for part in path.split(".") if path else ():
+        place = place[int(part)] if isinstance(place, list) else place[part]
+    return place
+
+
+def _is_quantisable(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) and module.weight.shape[-1] % GROUP == 0
+
+
 def quantise(network: nn.Module, bits: int) -> None:
     """Quantise the linear layers of `network` in place, where their width allows."""
     nn.quantize(
         network,
         group_size=GROUP,
         bits=bits,
-        class_predicate=lambda _, m: isinstance(m, nn.Linear) and m.weight.shape[-1] % GROUP == 0,
+        class_predicate=lambda _, module: _is_quantisable(module),
     )
 
 

@@ -104,7 +104,7 @@ def test_what_a_person_set_is_obeyed(plan: Callable[..., MemoryPlan]) -> None:
 def test_a_base_held_in_less_leaves_more_room_for_a_step(plan: Callable[..., MemoryPlan]) -> None:
     def needed(precision: str) -> int:
         hardware = {"base_precision": precision, "micro_batch_size": 1}
-        return plan(4000, lora=LORA, hardware=hardware).needed_bytes
+        return plan(4000, lora=LORA, hardware=hardware, is_guided=False).needed_bytes
 
     whole, half, eighth = needed("float32"), needed("bfloat16"), needed("int8")
     parameters = parameter_count(UNET)
@@ -116,6 +116,19 @@ def test_a_base_held_in_less_leaves_more_room_for_a_step(plan: Callable[..., Mem
     assert held.micro_batch_size >= plan(tight, lora=LORA).micro_batch_size
     # but the original is sampled as it was loaded
     assert held.evaluation_batch_size == plan(tight, lora=LORA).evaluation_batch_size
+
+
+def test_a_base_held_in_less_is_loaded_in_float32_first(plan: Callable[..., MemoryPlan]) -> None:
+    """The original is sampled so: what does not fit then is refused, however little is held."""
+    held = {"base_precision": "bfloat16"}
+    base = 4 * parameter_count(UNET) / GIB
+    assert plan(4000, lora=LORA, hardware=held).needed_bytes > base * GIB
+    with pytest.raises(
+        ConfigError, match=r"hardware\.base_precision: bfloat16 .* in float32, which"
+    ):
+        plan(1.5 * base, lora=LORA, hardware=held)
+    insisted = held | {"micro_batch_size": 1}
+    assert plan(1.5 * base, lora=LORA, hardware=insisted).evaluation_batch_size == 1
 
 
 def test_scoring_counts_where_it_needs_more_than_a_step() -> None:

@@ -72,6 +72,29 @@ def test_a_held_base_is_smaller_and_the_original_stays(
     assert not tree_flatten(held.network.trainable_parameters())
 
 
+@pytest.mark.parametrize("precision", NARROW)
+def test_a_network_narrowed_itself_is_the_one_held_and_needs_no_room_beside(
+    precision: Precision, model: DiffusionModel, given: tuple
+) -> None:
+    wanted = model.held_in(precision)
+    fresh = load_model("bundled:tiny-sd", steps=4).model
+    mx.eval(fresh.network.parameters(), wanted.network.parameters())
+    before, size = mx.get_active_memory(), bytes_of(fresh.network)
+    mx.reset_peak_memory()
+    fresh.narrow(precision)
+    largest = max(value.nbytes for value in arrays(model.network).values())
+    assert mx.get_peak_memory() - before <= largest
+    saved = size - bytes_of(fresh.network)
+    assert before - mx.get_active_memory() >= 0.8 * saved > 0  # small arrays take whole pages
+    found, held = arrays(fresh.network), arrays(wanted.network)
+    assert found.keys() == held.keys()
+    for key, value in held.items():
+        assert found[key].dtype == value.dtype
+        assert mx.array_equal(found[key], value)
+    assert mx.array_equal(fresh.sample(*given), wanted.sample(*given))
+    assert fresh.network.trainable_parameters() == wanted.network.trainable_parameters()
+
+
 @pytest.mark.parametrize(("precision", "most"), [("bfloat16", 0.01), ("int8", 0.005)])
 def test_the_teachers_samples_move_little(
     precision: Precision, most: float, model: DiffusionModel, given: tuple
