@@ -199,6 +199,7 @@ class RunContext:
                     conditions,
                     batch_size=self.hardware.evaluation_batch_size,
                     first=rows.done,
+                    between=self._between,
                 ):
                     refuse_infinite(states, part.start)
                     made = {"states": states, "x0": x0}
@@ -265,7 +266,11 @@ class RunContext:
         def record() -> Record:
             with self.phase("evaluate") as progress:
                 own, other = sample_teacher(
-                    self.base_model, noise_set, batch_size=batch_size, on_progress=progress
+                    self.base_model,
+                    noise_set,
+                    batch_size=batch_size,
+                    on_progress=progress,
+                    between=self._between,
                 )
             return Record({"own": own, "other": other})
 
@@ -281,7 +286,12 @@ class RunContext:
             on_batch=lambda done, total: self.hooks.between_steps(None),
             space=space,
             keep=self._kept_pictures,
+            between=self._between,
         )
+
+    def _between(self) -> None:
+        """Let commands in between evaluations of the network: a batch of a large one is long."""
+        self.hooks.between_steps(None)
 
     def _kept_pictures(self, name: str, latents: np.ndarray, decode: Decode) -> np.ndarray:
         """Decode latents into rows on the disk, or read what was decoded before; see `Keep`."""

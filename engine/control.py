@@ -179,6 +179,7 @@ class Control:
         `save` is None outside training.
         """
         self.is_training = save is not None
+        self.journal.note_progress()
         if self._terminations:
             self._stop(save, "SIGTERM")
         if self._is_to_be_held:

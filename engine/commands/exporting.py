@@ -9,9 +9,14 @@ from engine.export import CertifyError, certify, export_student
 from engine.export.from_run import student_of_run
 from engine.run import find_run
 
+EXIT_DIFFERS = 1
+
 
 def export(options: argparse.Namespace) -> int:
-    """Write the last accepted student of a run to a folder."""
+    """Write the last accepted student of a run to a folder.
+
+    Returns EXIT_DIFFERS where diffusers was asked and samples something else; the export stands.
+    """
     folder = find_run(options.runs_dir, options.run)
     target = Path(options.to).expanduser()
     if target.exists() and not options.force and (not target.is_dir() or any(target.iterdir())):
@@ -25,16 +30,18 @@ def export(options: argparse.Namespace) -> int:
     found = student_of_run(folder)
     what = options.format or found.config.export.format
     export_student(found.student, found.original, target, found.facts, what)
-    verdict = "not certified"
+    verdict, is_same = "not certified", None
     if options.certify:
         try:
             proof = certify(target, found.original.checkpoint.path)
-            same = "samples the same" if proof["is_same"] else "does NOT sample the same"
+            is_same = proof["is_same"]
+            same = "samples the same" if is_same else "does NOT sample the same"
             verdict = f"diffusers {proof['diffusers']} {same}: error {proof['relative_error']:.1e}"
         except CertifyError as error:
             verdict = str(error)
     files = [path for path in target.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
+    code = EXIT_DIFFERS if is_same is False else 0
     if options.json:
         say_json(
             {
@@ -45,10 +52,11 @@ def export(options: argparse.Namespace) -> int:
                 "timesteps": list(found.student.grid.timesteps),
                 "size_bytes": size,
                 "certified": verdict,
+                "is_same": is_same,  # null: it was not held against diffusers
             }
         )
-        return 0
+        return code
     say(f"{folder.name}: the {found.student.steps}-step student as {what} in {target}")
     say(f"{len(files)} files, {size / 1e6:.1f} MB; {verdict}")
     say(f"how to sample it: {target / 'README.md'}")
-    return 0
+    return code

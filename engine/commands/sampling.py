@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from engine.commands.output import say
+from engine.commands.output import say, say_json
 from engine.commands.prompting import Prompted
 from engine.diffusion.grid import grid_at
 from engine.errors import ConfigError, DataError
@@ -65,6 +65,10 @@ def sample(options: argparse.Namespace) -> int:
         save_sheet(out, rows)
     else:
         write_safetensors(out, {"samples": np.ascontiguousarray(samples.transpose(0, 3, 1, 2))})
+    if options.json:
+        facts = {"out": str(out), "samples": len(samples), "steps": model.steps}
+        say_json(facts | {"solver": model.solver, "timesteps": list(model.grid.timesteps)})
+        return 0
     timesteps = ", ".join(f"{t:g}" for t in model.grid.timesteps)
     say(f"{len(samples)} samples of {model.steps} steps ({model.solver}; {timesteps}) in {out}")
     return 0

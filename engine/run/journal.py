@@ -107,6 +107,11 @@ class JournalWriter(Closing):
             self._progress = self._now(step)
             return self._progress[0] - self._told_at > _TELLING_SECONDS
 
+    def note_progress(self) -> None:
+        """Say with the next heartbeat that the work goes on, where there is no step to write."""
+        with self._lock:
+            self._progress = self._now(self._progress[2])
+
     def tell(self, latest: Mapping[str, Any]) -> None:
         """Take latest values for the next commit, as `add_metrics` does."""
         with self._lock:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -36,14 +37,25 @@ def sample_all(
     grid: Grid | None = None,
     solver: Solver | None = None,
     on_progress: OnProgress | None = None,
+    between: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """Return samples (n, H, W, C) float32 from `noise` (n, H, W, C), made in batches; unclipped."""
+    """Return samples (n, H, W, C) float32 from `noise` (n, H, W, C), made in batches; unclipped.
+
+    `between` is called after every step of a batch, and may raise to end it.
+    """
+
+    def stepped(*_: Any) -> None:
+        if between is not None:
+            between()
+
     out = np.empty_like(noise, dtype=np.float32)
     for start in range(0, len(noise), batch_size):
         part = slice(start, min(start + batch_size, len(noise)))
         condition = conditions[part].to_condition()
         out[part] = np.array(
-            model.sample(mx.array(noise[part]), condition, grid=grid, solver=solver)
+            model.sample(
+                mx.array(noise[part]), condition, grid=grid, solver=solver, on_step=stepped
+            )
         )
         if on_progress is not None:
             on_progress(part.stop, len(noise))
@@ -56,6 +68,7 @@ def sample_teacher(
     *,
     batch_size: int,
     on_progress: OnProgress | None = None,
+    between: Callable[[], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the samples (n, H, W, C) from a set's noise, and those from its fresh noise."""
     count, conditions = len(noise_set.noise), noise_set.conditions
@@ -65,7 +78,14 @@ def sample_teacher(
             if on_progress is not None:
                 on_progress(done_before + done, 2 * count)
 
-        return sample_all(teacher, noise, conditions, batch_size=batch_size, on_progress=report)
+        return sample_all(
+            teacher,
+            noise,
+            conditions,
+            batch_size=batch_size,
+            on_progress=report,
+            between=between,
+        )
 
     return from_noise(noise_set.noise, 0), from_noise(noise_set.other_noise, count)
 
@@ -89,6 +109,7 @@ class Evaluator:
     on_batch: OnProgress | None = None  # called where nobody else asks for progress
     space: Space = PIXELS
     keep: Keep = in_memory  # where decoded pictures are put
+    between: Callable[[], None] | None = None  # called after every step of a batch
 
     @classmethod
     def against(
@@ -137,6 +158,7 @@ class Evaluator:
         on_batch: OnProgress | None = None,
         space: Space = PIXELS,
         keep: Keep = in_memory,
+        between: Callable[[], None] | None = None,
     ) -> "Evaluator":
         """Return an evaluator, in `space`, over teacher samples made before."""
         others = space.features(other_samples)
@@ -160,6 +182,7 @@ class Evaluator:
             on_batch,
             space,
             keep,
+            between,
         )
 
     def components_for(self, scored_count: int, space: Space | None = None) -> Components:
@@ -187,6 +210,7 @@ class Evaluator:
             grid=grid,
             solver=solver,
             on_progress=on_progress or self.on_batch,
+            between=self.between,
         )
 
     def quality_of(

@@ -89,10 +89,12 @@ def trajectory_chunks(
     *,
     batch_size: int,
     first: int = 0,
+    between: Callable[[], None] | None = None,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Yield (which samples, their states, their effective x0), a batch at a time from `first`.
 
-    Whoever keeps each chunk as it comes loses no more than one to a kill.
+    Whoever keeps each chunk as it comes loses no more than one to a kill. `between` is called after
+    every step of a batch, and may raise to end it.
     """
     grid, count = model.grid, len(noise)
     for start in range(first, count, batch_size):
@@ -111,6 +113,8 @@ def trajectory_chunks(
         ) -> None:
             states[:, i + 1] = np.array(z)
             predictions[:, i] = np.array(x0)
+            if between is not None:
+                between()
 
         model.sample(mx.array(noise[part]), conditions[part].to_condition(), on_step=keep)
         if model.solver != "ddim" or model.clip_range is not None:

@@ -311,3 +311,19 @@ def test_certify_without_the_extra_says_so(
     assert "not certified: torch is not installed" in out
     manifest = json.loads((tmp_path / "out" / "diffopt_manifest.json").read_text())
     assert manifest["certified"] == "not certified"
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_an_export_that_diffusers_samples_otherwise_is_told_by_the_exit_code(
+    is_same: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proof = {"is_same": is_same, "diffusers": "0.35", "relative_error": 1e-6 if is_same else 0.2}
+    monkeypatch.setattr("engine.commands.exporting.certify", lambda *_: proof)
+    a_run(tmp_path / "runs", "bundled:digits", lora=False)
+    words = ("--runs-dir", tmp_path / "runs", "--to", tmp_path / "out", "--certify", "--json")
+    code, out, _ = run(capsys, "export", "one", *words)
+    assert code == (0 if is_same else 1)
+    assert json.loads(out)["is_same"] is is_same

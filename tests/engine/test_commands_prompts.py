@@ -1,5 +1,6 @@
 """`diffopt sample` of models that read prompts: words or files in, latents or pictures out."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,15 @@ def test_height_and_width_are_those_of_the_picture(
     with Image.open(out) as picture:
         assert picture.size == (64, 96)
         assert len(np.unique(np.asarray(picture))) > 10
+
+
+def test_json_says_what_was_sampled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.safetensors"
+    assert main(["sample", str(SD15), *PROMPT, "--steps", "1", "--out", str(out), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["out"] == str(out)
+    assert (facts["samples"], facts["steps"]) == (1, 1)
+    assert len(facts["timesteps"]) == 1
 
 
 def test_sdxl_is_told_sizes(sampled: Callable) -> None:
