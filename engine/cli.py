@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from engine import __version__
 from engine.diffusion.names import SOLVERS, SPACINGS
 from engine.errors import DiffoptError
+from engine.files import is_no_room
 
 DESCRIPTION = """\
 diffopt: fewer sampling steps for diffusion models, at a quality you can trust.
@@ -50,6 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not is_no_room(error):
+            raise
+        sys.stderr.write(
+            f"diffopt: {error.filename or 'a file'} could not be written ({error.strerror}). Make "
+            "room on that disk, or raise the quota; nothing is left half-written.\n"
+        )
+        return 1
 
 
 class Parser(argparse.ArgumentParser):

@@ -80,6 +80,10 @@ def replacing(path: Path) -> Iterator[Path]:
         sync_path(temporary)
         temporary.replace(path)
         sync_path(path.parent)
+    except OSError as error:
+        if is_no_room(error):  # a write tells no name, and the temporary one says little
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -190,7 +190,10 @@ def _why_not_compile() -> str | None:
         remedy = "xcode-select --install" if sys.platform == "darwin" else "install g++"
         return f"there is no C++ compiler ({remedy})"
     # Kernels compiled earlier, by anyone, load without a compiler: the probe alone proves little.
-    kernels = Path(tempfile.gettempdir(), "mlx", version("mlx"), "cpu")
+    try:
+        kernels = Path(tempfile.gettempdir(), "mlx", version("mlx"), "cpu")
+    except OSError:  # tried by writing there
+        return "no temporary folder has room; set TMPDIR to one that has"
     if kernels.exists() and not os.access(kernels, os.W_OK):
         return f"{kernels} belongs to somebody else; set TMPDIR to a folder of your own"
     try:

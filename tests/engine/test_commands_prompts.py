@@ -1,6 +1,7 @@
 """`diffopt sample` of models that read prompts: words or files in, latents or pictures out."""
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,24 @@ def test_json_says_what_was_sampled(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert facts["out"] == str(out)
     assert (facts["samples"], facts["steps"]) == (1, 1)
     assert len(facts["timesteps"]) == 1
+
+
+@pytest.mark.parametrize("suffix", ["png", "safetensors"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / f"out.{suffix}"
+    words = ["sample", "bundled:digits", "--class-labels", "1", "--steps", "1", "--out", str(out)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+    try:
+        code = main(words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert f"{out} could not be written" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sdxl_is_told_sizes(sampled: Callable) -> None:

@@ -60,6 +60,18 @@ def run_eager(path: Path, temporary: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_full_temporary_folder_is_a_reason_not_to_compile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.delenv("MLX_DISABLE_COMPILE", raising=False)
+    monkeypatch.setattr(hardware, "has_cxx_compiler", lambda: True)
+    monkeypatch.setattr(tempfile, "gettempdir", full)
+    assert "no temporary folder has room" in (hardware._why_not_compile() or "")
+
+
 @on_cpu
 def test_without_a_compiler_mlx_runs_eager_with_one_warning_that_names_the_remedy(
     tmp_path: Path,
