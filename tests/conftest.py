@@ -1,5 +1,6 @@
 """What all tests share. Nothing here imports MLX: the viewer's tests run without it."""
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable
@@ -25,6 +26,12 @@ os.environ.setdefault("DIFFOPT_STATE_DIR", tempfile.mkdtemp(prefix="diffopt-test
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported and collected by now out of every round of the garbage collector."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

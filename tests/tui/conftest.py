@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from time import monotonic, process_time
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 import textual.app
 import textual.pilot
+from textual.css.model import RuleSet
+from textual.css.stylesheet import Stylesheet
 
 from engine.run import RunFolder
 from tests.tui.journals import RECORDED
 from tui.options import Options
 
 IDLE_SECONDS = 0.004
+PATIENCE_SECONDS = 5.0  # a busy machine may need long
 SIZES = ((80, 24), (120, 36), (160, 48))
 
 
@@ -31,7 +34,7 @@ def go() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     return asyncio.run
 
 
-async def _wait_for_idle(min_sleep: float = 0, max_sleep: float = 1) -> None:
+async def _wait_for_idle(min_sleep: float = 0, max_sleep: float = PATIENCE_SECONDS) -> None:
     """Wait until nothing is left to do, as Textual's own does in a fifth of its time.
 
     It holds a process that used a twentieth of 20 ms for busy, and one that the system let stand
@@ -50,6 +53,22 @@ async def _wait_for_idle(min_sleep: float = 0, max_sleep: float = 1) -> None:
 def _quick_to_see_idleness(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (textual.app, textual.pilot):
         monkeypatch.setattr(module, "wait_for_idle", _wait_for_idle)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _style_sheets_parsed_once() -> Iterator[None]:
+    """Share what was parsed among all apps: it is a quarter of what starting one takes."""
+    parse, known = Stylesheet._parse_rules, {}
+
+    def parse_rules(sheet: Stylesheet, *words: Any, **more: Any) -> list[RuleSet]:
+        key = (words, *more.items(), *sorted(sheet._variables.items()))
+        if key not in known:
+            known[key] = parse(sheet, *words, **more)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stylesheet, "_parse_rules", parse_rules)
+        yield
 
 
 @pytest.fixture(autouse=True)
