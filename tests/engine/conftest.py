@@ -9,7 +9,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine import hardware
+from engine import hardware, report
 from engine.diffusion.grid import Grid, spaced_grid
 from engine.diffusion.noise import NoiseSchedule, betas
 from engine.files import write_json
@@ -50,6 +50,13 @@ def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         AdaptiveScheduler, "propose", lambda *args, **options: propose(*args, **options)[:4]
     )
+
+
+@pytest.fixture
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the charts beside a report empty: drawing them takes most of a tiny run's end."""
+    for name in ("_plot_quality", "_plot_losses"):
+        monkeypatch.setattr(report, name, lambda path, _: path.touch())
 
 
 @pytest.fixture(scope="session")

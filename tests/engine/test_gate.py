@@ -43,7 +43,7 @@ def optimizer_of(folder_of: Callable[..., Path]) -> Callable[..., AdaptiveDiffus
                 | training,
                 "quality": {"samples": 64, "select_samples": 64, "bootstrap": 100},
                 "hardware": {"compile": False},
-                "export": {"samples": 2},
+                "export": {"samples": 2, "timing_batch_size": 1},
             },
             "test",
         )
@@ -68,6 +68,7 @@ def run(
     return run
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_what_cannot_pass_is_tried_up_the_ladder_and_then_left(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_what_cannot_pass_is_tried_up_the_ladder_and_then_left(
         assert f"| {stage['remedy']} |" in (tmp_path / "run" / "report.md").read_text()
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_the_run_ends_with_the_fewest_steps_that_passed(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_run_that_passes_leaves_everything_behind(
     assert all((folder / sheet).is_file() for sheet in sheets)
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_every_figure_says_what_it_means_and_how_it_was_measured(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -63,7 +63,7 @@ def check_whole(view: RunView, events: list[StoredEvent]) -> None:
     assert numbers == sorted(set(numbers))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(journals)
 def test_any_journal_gives_a_valid_view(events: list[StoredEvent]) -> None:
     check_whole(fold(RunView(), events), events)

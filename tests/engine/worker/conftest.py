@@ -36,7 +36,7 @@ training:
   sample_every: 0
   retries: 1
 quality: {{samples: 64, select_samples: 64, bootstrap: 100}}
-export: {{samples: 2}}
+export: {{samples: 2, timing_batch_size: 1}}
 run: {{checkpoint_seconds: 1}}
 """
 

@@ -12,7 +12,7 @@ from engine.run.events import CheckpointSaved, PhaseStarted
 from tests.engine.worker.within import BrokenOff, Listener, Write, optimize, outcome
 
 
-@pytest.mark.usefixtures("eager", "few_candidates")
+@pytest.mark.usefixtures("eager", "few_candidates", "no_charts")
 def test_a_run_broken_off_anywhere_ends_as_if_it_never_was(
     write_config: Write, tmp_path: Path
 ) -> None:
@@ -58,7 +58,7 @@ def test_a_run_broken_off_anywhere_ends_as_if_it_never_was(
     assert {event.phase for event in done_again} == {"evaluate", "export"}
 
 
-@pytest.mark.usefixtures("eager", "few_candidates")
+@pytest.mark.usefixtures("eager", "few_candidates", "no_charts")
 def test_a_rejected_try_leaves_its_verdict_and_no_weights(
     write_config: Write, tmp_path: Path
 ) -> None:
@@ -81,7 +81,7 @@ def test_a_rejected_try_leaves_its_verdict_and_no_weights(
     assert not [name for name in memory.names() if name.endswith("-training")]
 
 
-@pytest.mark.usefixtures("eager", "few_candidates")
+@pytest.mark.usefixtures("eager", "few_candidates", "no_charts")
 def test_a_damaged_record_is_made_again(
     write_config: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,7 +109,7 @@ class Retrier(Listener):
         super().between_steps(save)
 
 
-@pytest.mark.usefixtures("eager", "few_candidates")
+@pytest.mark.usefixtures("eager", "few_candidates", "no_charts")
 def test_a_try_begun_again_draws_anew_and_resumes_with_the_same_draws(
     write_config: Write, tmp_path: Path
 ) -> None:

@@ -43,7 +43,7 @@ class Impatient(Listener):
             raise BrokenOff(place)
 
 
-@pytest.mark.usefixtures("eager", "few_candidates", "easily_alarmed")
+@pytest.mark.usefixtures("eager", "few_candidates", "no_charts", "easily_alarmed")
 def test_a_run_that_diverges_ends_the_same_however_often_it_is_broken_off(
     write_config: Write, tmp_path: Path
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_run_that_diverges_ends_the_same_however_often_it_is_broken_off(
     assert not [name for name in Memory(broken.folder / "checkpoints").names() if "fall" in name]
 
 
-@pytest.mark.usefixtures("eager", "few_candidates", "hopeless")
+@pytest.mark.usefixtures("eager", "few_candidates", "no_charts", "hopeless")
 def test_a_run_none_of_whose_tries_can_be_trained_fails_with_the_reason(
     write_config: Write, tmp_path: Path
 ) -> None:
@@ -97,7 +97,7 @@ class Calmed(Listener):
         super().emit(event)
 
 
-@pytest.mark.usefixtures("eager", "few_candidates", "hopeless")
+@pytest.mark.usefixtures("eager", "few_candidates", "no_charts", "hopeless")
 def test_a_try_that_diverges_is_a_rejected_one_and_the_ladder_goes_on(
     write_config: Write, tmp_path: Path
 ) -> None:

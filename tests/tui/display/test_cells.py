@@ -66,7 +66,7 @@ def stock(frame: Any) -> str:
     return frame.render_segments(CONSOLE)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.integers(0, 1 << 32))
 def test_after_every_frame_the_terminal_shows_what_the_stock_frame_shows(seed: int) -> None:
     rng = Random(seed)
