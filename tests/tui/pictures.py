@@ -5,21 +5,36 @@ DIFFOPT_KEEP_PICTURES=1 writes them anew; look at the difference before keeping 
 
 import difflib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+
+from tests.tui.waiting import until
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
 
 
-def check_picture(name: str, text: str) -> None:
-    """Fail where a screen's text is not the one kept under `name`."""
+async def come_to(name: str, look: Callable[[], str], pilot: Pilot[Any]) -> None:
+    """Wait until a screen's text is the one kept under `name`; fail where it never is."""
     path = FOLDER / f"{name}.txt"
-    drawn = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
     if os.environ.get("DIFFOPT_KEEP_PICTURES"):
+        await pilot.pause(0.5)
         path.parent.mkdir(exist_ok=True)
-        path.write_text(drawn, encoding="utf-8")
+        path.write_text(_drawn(look()), encoding="utf-8")
         return
     kept = path.read_text(encoding="utf-8")
+    await until(lambda: _drawn(look()) == kept, pilot.pause, lambda: _told(path, kept, look()))
+
+
+def _drawn(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _told(path: Path, kept: str, text: str) -> str:
+    drawn = _drawn(text)
     difference = "\n".join(
         difflib.unified_diff(kept.splitlines(), drawn.splitlines(), "kept", "drawn", lineterm="")
     )
-    assert not difference, f"{path.name} differs:\n{difference}"
+    return f"{path.name} differs:\n{difference}"

@@ -12,6 +12,7 @@ import pytest
 
 from engine import estimate as estimate_module
 from engine.estimate import Estimate
+from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.options import Options
 from tui.screens.config import ConfigScreen
@@ -68,10 +69,8 @@ def test_the_screen_looks_as_it_did(
             screen.form.go_to(
                 "training.learning_rate" if scene == "right" else "training.batch_size"
             )
-            for _ in range(100):
-                await pilot.pause(0.02)
-                if scene == "wrong" or screen.estimate is not None:
-                    break
+            if scene == "right":
+                await until(lambda: screen.estimate is not None, pilot.pause)
             await pilot.pause()
             return rows(app)
 

@@ -13,6 +13,7 @@ from engine.run import CommandKind, JournalWriter, RunFolder, steering
 from engine.run.events import LogLine, PhaseProgressed, StageAccepted
 from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.journals import events_of
+from tests.tui.waiting import until
 from tui.fold import fold
 from tui.follow import Follower, Snapshot
 from tui.state import RunView
@@ -232,10 +233,10 @@ def test_it_polls_while_started_and_stands_still_while_stopped(run: RunFolder) -
             follower = Follower(run, told.append)
             follower.start()
             follower.start()  # a second time is nothing
-            await _until(lambda: any(one.is_loaded for one in told))
+            await until(lambda: any(one.is_loaded for one in told))
             worker.emit(LogLine(level="INFO", text="hello"))
             follower.hurry()
-            await _until(lambda: follower.log.lines[-1].text == "hello")
+            await until(lambda: follower.log.lines[-1].text == "hello")
             follower.stop()
             assert not follower.is_started
             count = len(told)
@@ -243,18 +244,10 @@ def test_it_polls_while_started_and_stands_still_while_stopped(run: RunFolder) -
             await asyncio.sleep(0.05)
             assert len(told) == count
             follower.start()
-            await _until(lambda: follower.log.lines[-1].text == "unheard")
+            await until(lambda: follower.log.lines[-1].text == "unheard")
             follower.stop()
 
     asyncio.run(watch())
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come")
 
 
 @pytest.mark.parametrize(

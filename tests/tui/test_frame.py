@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 
 import pytest
 from textual.binding import BindingType
+from textual.command import Command, CommandList
 from textual.widgets import Input
 
 from engine.run import JournalReader, RunFolder
 from tests.tui.fake_worker import UP_TO_TRAINING, working
+from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.dialogs import Choice, Dialog, Question, confirm
 from tui.keys import KEYS
@@ -26,6 +28,16 @@ Go = Callable[..., Any]
 
 def line_of(widget: Header | Footer) -> str:
     return widget.render_line(0).text
+
+
+def footer(app: DiffoptApp) -> str:
+    return line_of(app.screen.query_one(Footer))
+
+
+def first_of(offered: CommandList) -> str | None:
+    """Return the title of the command that Enter would take."""
+    chosen = offered.highlighted_option
+    return chosen.hit.text if isinstance(chosen, Command) else None
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
@@ -60,16 +72,17 @@ def test_what_a_screen_is_there_for_stands_in_the_footer_of_the_smallest_termina
         app.config_source = "demo"
         with working(run, *UP_TO_TRAINING):
             async with app.run_test(size=(80, 24)) as pilot:
-                await pilot.pause(0.3)
                 for key, wanted in (
                     ("3", ("p Pause", "c Cancel", "b Checkpoint")),
                     ("1", ("enter Open", "n New", "/ Find")),
                     ("2", ("^r Run", "^s Save", "^z Undo")),
                 ):
                     await pilot.press(key)
-                    await pilot.pause(0.1)
-                    line = line_of(app.screen.query_one(Footer))
-                    assert all(one in line for one in wanted), line
+                    await until(
+                        lambda wanted=wanted: all(one in footer(app) for one in wanted),
+                        pilot.pause,
+                        lambda: footer(app),
+                    )
 
     go(story())
 
@@ -158,10 +171,10 @@ def test_the_palette_knows_every_action_that_works_here(options: Options, go: Go
             await pilot.press("ctrl+p")
             await pilot.pause()
             await pilot.press(*"notices")
-            await pilot.pause(0.6)
+            offered = app.screen.query_one(CommandList)
+            await until(lambda: first_of(offered) == "Notices", pilot.pause)
             await pilot.press("enter")
-            await pilot.pause(0.3)
-            assert type(app.screen).__name__ == "NoticesScreen"
+            await until(lambda: type(app.screen).__name__ == "NoticesScreen", pilot.pause)
 
     go(story())
 
@@ -305,18 +318,21 @@ def test_leaving_with_q_says_that_training_goes_on(options: Options, go: Go) -> 
     assert go(story()) == ["digits works on. `diffopt-tui` shows it again."]
 
 
-@pytest.mark.parametrize(("keys", "is_stopped"), [(("Q", "enter"), False), (("Q", "y"), True)])
+@pytest.mark.parametrize(("answer", "is_stopped"), [("enter", False), ("y", True)])
 def test_stop_and_quit_asks_and_only_then_stops(
-    options: Options, keys: tuple[str, ...], is_stopped: bool, go: Go
+    options: Options, answer: str, is_stopped: bool, go: Go
 ) -> None:
     async def story() -> tuple[list[str], bool]:
         run = RunFolder.create(options.runs_dir, "seed: 0\n", name="digits", mounts=[])
         app = DiffoptApp(options, Target(run=run))
         with working(run, *UP_TO_TRAINING):
             async with app.run_test(size=(80, 24)) as pilot:
-                for key in keys:
-                    await pilot.press(key)
-                    await pilot.pause(0.2)
+                await pilot.press("Q")
+                await until(lambda: isinstance(app.screen, Dialog), pilot.pause)
+                await pilot.press(answer)
+                await until(
+                    lambda: app.last_words or not isinstance(app.screen, Dialog), pilot.pause
+                )
                 with JournalReader(run.journal_path) as reader:
                     asked = [record.command.kind for record in reader.commands()]
                 return asked, bool(app.last_words)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.run import RunFolder
-from tests.tui.pictures import check_picture
+from tests.tui.pictures import come_to
 from tests.tui.screens.live.scene import live
 from tui.machine import Machine
 
@@ -43,7 +43,7 @@ def test_live_looks_as_it_did(
             await screen.until(lambda: "42 %" in screen.text)
             if size == (120, 36):  # pictures are read off the event loop
                 await screen.until(lambda: "original" in screen.words("samples"))
-            await screen.pilot.pause(0.1)
-            check_picture(f"live-{name}-{size[0]}x{size[1]}", screen.text)
+            name_of = f"live-{name}-{size[0]}x{size[1]}"
+            await come_to(name_of, lambda: screen.text, screen.pilot)
 
     go(check())

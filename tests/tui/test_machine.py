@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.run import RunFolder
+from tests.tui.waiting import until
 from tui.follow import Follower, Snapshot
 from tui.machine import Gpu, GpuWatch, Machine, look, parse_macmon, parse_nvidia
 from tui.state import RunView
@@ -85,14 +86,6 @@ def macmon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     return install
 
 
-async def _until(holds: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come")
-
-
 def test_macmon_is_heard_while_started_and_ended_with_the_screen(
     macmon: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -102,11 +95,11 @@ def test_macmon_is_heard_while_started_and_ended_with_the_screen(
     async def check() -> None:
         watch = GpuWatch()
         watch.start()
-        await _until(lambda: watch.gpu is not None)
+        await until(lambda: watch.gpu is not None)
         pid = int(pid_file.read_text())
         watch.stop()
         assert watch.gpu is None
-        await _until(lambda: not _is_there(pid))
+        await until(lambda: not _is_there(pid))
 
     asyncio.run(check())
 
@@ -125,7 +118,7 @@ def test_a_macmon_that_ends_is_told(macmon: Callable[[str], None]) -> None:
     async def check() -> None:
         watch = GpuWatch()
         watch.start()
-        await _until(lambda: watch.hint == "macmon has ended")
+        await until(lambda: watch.hint == "macmon has ended")
         watch.stop()
 
     asyncio.run(check())

@@ -137,7 +137,7 @@ def test_from_nothing_to_a_finished_run_over_a_dropped_connection(tmux: Tmux) ->
     assert worker is not None
 
     first.hang_up()
-    assert waited(lambda: is_gone(first.pid), 20)
+    assert waited(lambda: is_gone(first.pid), 60)
     assert run.status().pid == worker  # training goes on
 
     tmux.let_pass(600)
@@ -163,7 +163,7 @@ def test_from_nothing_to_a_finished_run_over_a_dropped_connection(tmux: Tmux) ->
     assert run.report_path.is_file()
     for session in (second, third):
         session.press("q")
-        assert waited(lambda session=session: is_gone(session.pid), 20)
+        assert waited(lambda session=session: is_gone(session.pid), 60)
 
 
 def test_ctrl_z_gives_the_shell_back_and_fg_the_dashboard(tmux: Tmux) -> None:

@@ -147,14 +147,19 @@ def test_a_disk_that_fills_during_a_pause_does_not_end_it(
         fail()
         return CheckpointSaved(path="checkpoints/x", step=3, size_bytes=1)
 
-    ask("pause")
-    ask("checkpoint")
-    thread = soon(lambda: (time.sleep(0.3), states.append(written_state(run)), ask_resume()))
-
-    def ask_resume() -> None:
+    def resume_once_there_is_room() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (
+            answers(run).get(checkpoint) and any(isinstance(e, Continued) for e in events(run))
+        ):
+            time.sleep(0.01)
+        states.append(written_state(run))
         with CommandQueue(run.journal_path) as queue:
             queue.send(Command.new(CommandKind.RESUME, client="a test"))
 
+    ask("pause")
+    checkpoint = ask("checkpoint")
+    thread = soon(resume_once_there_is_room)
     control.between_steps(keep)
     thread.join()
     assert states == ["paused"]

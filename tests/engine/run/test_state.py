@@ -180,6 +180,7 @@ def test_a_paused_engine_that_is_halted_cannot_resume_and_is_stuck(
 ) -> None:
     engine.do(STARTED)
     engine.do("journal.emit(Paused(step=7))")
+    engine.do("journal.heartbeat()")
     engine.process.send_signal(signal.SIGSTOP)
     with JournalReader(run.journal_path) as reader:
         latest = reader.latest()

@@ -16,6 +16,7 @@ from textual.widget import Widget
 
 from engine.run import JournalReader, RunFolder
 from tests.tui.fake_worker import FakeWorker
+from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.screens.base import DiffoptScreen
 from tui.widgets.pane import Pane
@@ -70,16 +71,15 @@ class Stage:
         await self.pilot.pause()
 
     async def until(self, holds: Callable[[], bool], what: str = "it") -> None:
-        for _ in range(200):
-            if holds():
-                return
+        async def look_again() -> None:
             follower = getattr(self.screen, "follower", None)
             if follower is not None:
                 follower.hurry()
             elif hasattr(self.screen, "_list"):
                 self.screen._list()  # pyright: ignore[reportAttributeAccessIssue]
             await self.pilot.pause(0.02)
-        raise AssertionError(f"{what} never came; told: {self.told[-3:]}")
+
+        await until(holds, look_again, lambda: f"{what} never came; told: {self.told[-3:]}")
 
     async def turns(self, key: str, value: Callable[[], object], *, is_back: bool = False) -> None:
         """Press a key and find a value changed; press it again and find it back."""
@@ -106,11 +106,14 @@ class Stage:
 
     async def obeyed(self) -> list[str]:
         """Let the worker obey what it was asked for, once it was; returns the kinds."""
-        for _ in range(200):
-            if kinds := self.worker.obey():
-                return kinds
-            await self.pilot.pause(0.01)
-        return []
+        kinds: list[str] = []
+
+        def has_obeyed() -> bool:
+            kinds.extend(self.worker.obey())
+            return bool(kinds)
+
+        await until(has_obeyed, told=lambda: f"no command came; told: {self.told[-3:]}")
+        return kinds
 
     def asked(self) -> list[str]:
         """What the run's worker was ever asked for."""
@@ -143,6 +146,8 @@ def hurry(patch: pytest.MonkeyPatch) -> None:
 
     async def a_moment(*_: object) -> None:
         await asyncio.sleep(0.003)
+        while asyncio.get_running_loop()._ready:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.001)
 
     def undrawn(screen: Screen[Any]) -> None:
         screen._dirty_widgets.clear()

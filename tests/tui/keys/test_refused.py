@@ -18,6 +18,7 @@ from tests.tui.conftest import SIZES
 from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.journals import RECORDED
 from tests.tui.keys.stage import hurry
+from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.keys import KEYS
 from tui.options import Options
@@ -109,10 +110,12 @@ async def go_to(app: DiffoptApp, pilot: Pilot[None], screen: str, run: RunFolder
         app.open_run(run)
     else:
         app.switch_mode(screen)
-    for _ in range(200):
-        await pilot.pause(0.01)
-        if app.current_mode == screen and knows(app.screen, run):
-            break
+    await pilot.pause(0.01)
+    await until(
+        lambda: app.current_mode == screen and knows(app.screen, run),
+        lambda: pilot.pause(0.01),
+        lambda: f"{screen} never came to know of the run",
+    )
     await pilot.pause()
 
 

@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from engine.run import RunFolder
 from tests.tui.conftest import SIZES
+from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.comparison import AXES, METRICS
 from tui.options import Options
@@ -263,10 +264,8 @@ def test_d_shows_what_differs(
 ) -> None:
     async def story(stage: Stage) -> None:
         await stage.pilot.press("D")
-        for _ in range(20):
-            await stage.pilot.pause(0.05)
-            if stage.app.screen is not stage.screen:
-                break
+        await until(lambda: stage.app.screen is not stage.screen, stage.pilot.pause)
+        await stage.pilot.pause()
         (pane,) = stage.app.screen.query(Pane)
         line = next(line.plain for line in pane.lines if "quality_threshold" in line.plain)
         assert "◆ 0.975" in line

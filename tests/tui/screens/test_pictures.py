@@ -11,10 +11,12 @@ import pytest
 
 from engine.run import JournalWriter, RunFolder
 from engine.run.events import RunFailed, RunStarted
-from tests.tui.pictures import check_picture
+from tests.tui.pictures import come_to
+from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.machine import Machine
 from tui.options import Options
+from tui.screens.runs import RunsScreen
 
 SIZES = ((80, 24), (120, 36))
 SOON_AFTER = 1_795_631_500.0  # the recorded runs
@@ -60,14 +62,11 @@ def test_runs_looks_as_it_did(house: list[Path], options: Options, size: tuple[i
         app = DiffoptApp(replace(options, theme="mono", is_ascii=size == (80, 24)))
         app.marked[:] = [house[1]]
         async with app.run_test(size=size) as pilot:
-            for _ in range(100):
-                await pilot.pause(0.02)
-                if "18:2" in text_of(app):
-                    break
-                if app.screen.row is not None and app.screen.row.name == "broken":  # pyright: ignore[reportAttributeAccessIssue]
-                    await pilot.press("j")
-            await pilot.pause(0.1)
-            check_picture(f"runs-{size[0]}x{size[1]}", text_of(app))
+            screen = app.screen
+            assert isinstance(screen, RunsScreen)
+            await until(lambda: screen.row is not None and screen.row.name == "broken", pilot.pause)
+            await pilot.press("j")
+            await come_to(f"runs-{size[0]}x{size[1]}", lambda: text_of(app), pilot)
 
     asyncio.run(check())
 
@@ -81,11 +80,6 @@ def test_compare_looks_as_it_did(
         app.marked[:] = house
         async with app.run_test(size=size) as pilot:
             await pilot.press("4")
-            await pilot.pause()
-            await app.workers.wait_for_complete()
-            await pilot.pause(0.2)
-            await app.workers.wait_for_complete()
-            await pilot.pause(0.1)
-            check_picture(f"compare-{size[0]}x{size[1]}", text_of(app))
+            await come_to(f"compare-{size[0]}x{size[1]}", lambda: text_of(app), pilot)
 
     asyncio.run(check())

@@ -9,6 +9,7 @@ import pytest
 from engine.config import config_to_yaml, load_config, parse_config
 from engine.run import JournalReader, RunFolder, steering
 from tests.tui.screens.config.scene import TEXT, Scene
+from tests.tui.waiting import until
 from tui.dialogs import Dialog
 from tui.options import Options
 from tui.widgets.pane import Pane
@@ -29,10 +30,8 @@ def test_the_command_line_is_copied(play: Callable[..., Any], file: Path) -> Non
 def test_a_preset_is_one_step_and_tells_its_cost(play: Callable[..., Any]) -> None:
     async def story(scene: Scene) -> None:
         await scene.press("ctrl+t")
-        for _ in range(50):
-            await scene.pilot.pause(0.05)
-            if scene.app.screen.query("#pick"):
-                break
+        await until(lambda: scene.app.screen.query("#pick"), scene.pilot.pause)
+        await scene.pilot.pause()
         lines = [line.plain for line in scene.app.screen.query_one("#pick", Pane).lines]
         assert [line.split("  ")[0] for line in lines[:3]] == ["quick look", "good", "best"]
         assert any("demo" in line and "recipe" in line for line in lines)
@@ -82,10 +81,11 @@ def test_a_model_that_is_not_there_is_not_started(play: Callable[..., Any]) -> N
     async def story(scene: Scene) -> None:
         await scene.fill("model_path", "/nowhere/at/all")
         scene.screen._begin_cost()
-        for _ in range(50):
-            await scene.pilot.pause(0.05)
-            if scene.screen.estimate is not None and scene.screen.estimate.problem:
-                break
+        await until(
+            lambda: scene.screen.estimate is not None and scene.screen.estimate.problem,
+            scene.pilot.pause,
+        )
+        await scene.pilot.pause()
         assert "there is no such folder" in scene.words("config-cost")
         await scene.press("ctrl+r")
         await scene.pilot.pause()
@@ -142,11 +142,7 @@ def test_settings_of_the_process_change_while_a_run_works(
         await scene.press("ctrl+z")
         assert scene.text == text
         await scene.press("ctrl+y", "ctrl+s")
-        for _ in range(50):
-            await scene.pilot.pause(0.05)
-            if "took up" in scene.notices[-1]:
-                break
-        assert "digits took up: as told" in scene.notices[-1]
+        await until(lambda: "digits took up: as told" in scene.notices[-1], scene.pilot.pause)
         assert load_config(run.config_path).run.checkpoint_seconds == 60
         assert not scene.screen.draft.is_modified  # type: ignore[union-attr]
         with JournalReader(run.journal_path) as reader:

@@ -8,6 +8,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from engine.run import RunFolder
+from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.options import Options
 from tui.screens.live import LiveScreen
@@ -61,13 +62,13 @@ class Live:
 
     async def until(self, holds: Callable[[], bool], what: str = "") -> None:
         follower = self.screen.follower
-        for _ in range(300):
-            if holds():
-                return
+
+        async def look_again() -> None:
             if follower is not None:
                 follower.hurry()
             await self.pilot.pause(0.02)
-        raise AssertionError(f"it did not come: {what}\n{self.text}")
+
+        await until(holds, look_again, lambda: f"it did not come: {what}\n{self.text}")
 
 
 @asynccontextmanager

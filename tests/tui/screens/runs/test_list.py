@@ -10,6 +10,7 @@ import pytest
 from engine.run import RunFolder, shelf
 from tests.tui.conftest import SIZES
 from tests.tui.screens.runs.stage import AT_WORK, FAILED, STARTED, Stage, make, worked_on
+from tests.tui.waiting import until
 from tui.widgets.pane import Pane
 
 
@@ -50,11 +51,9 @@ def test_runs_are_listed_newest_first_with_what_is_known(
         assert "the loss is nan" in stage.text("details")
         await stage.press("j")
         assert stage.here == "smoke"
-        await stage.pilot.pause(0.3)
-        await stage.app.workers.wait_for_complete()
+        await until(lambda: "10→4 steps" in stage.text("details"), stage.pilot.pause)
         details = stage.text("details")
         assert "loss" in details
-        assert "10→4 steps" in details
         assert stage.screen.query_one("#details", Pane).border_title == "smoke"
         if size[0] >= 100:
             assert "DISK" in stage.text("machine")
