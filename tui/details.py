@@ -96,7 +96,8 @@ def detail_lines(
     row: RunRow, details: Details | None, now: float, width: int, height: int
 ) -> list[Content]:
     """Return the selected run in at most `height` lines, the most wanted first."""
-    lines: list[tuple[int, Content]] = [(0, _first(row, now, width))]  # rank, line
+    view = details.view if details is not None else row.view
+    lines: list[tuple[int, Content]] = [(0, _first(row, view, width))]  # rank, line
     if row.reason and row.state != "running":
         for number, part in enumerate(_wrapped(row.reason, width, 2)):
             lines.append((1 + number, Content.styled(part, _reason_style(row))))
@@ -154,7 +155,7 @@ def _read_lines(row: RunRow, details: Details, now: float, width: int) -> list[t
     return lines
 
 
-def _first(row: RunRow, now: float, width: int) -> Content:
+def _first(row: RunRow, view: RunView | None, width: int) -> Content:
     parts: list[Any] = [state_of(row)]
     if row.score is not None:
         parts += ["  ", score_of(row)]
@@ -164,8 +165,8 @@ def _first(row: RunRow, now: float, width: int) -> Content:
             parts += [(f" of {row.threshold:g}", "$text-muted")]
     if row.original_steps is not None:
         parts += ["  ", steps_of(row), (" steps", "$text-muted")]
-    if row.ended is not None and row.created:
-        parts += [(f"  took {words.duration(row.ended - row.created)}", "$text-muted")]
+    if row.ended is not None and view is not None:
+        parts += [(f"  {words.duration(view.worked_seconds)} at work", "$text-muted")]
     elif row.eta_seconds is not None:
         parts += [(f"  {words.left(row.eta_seconds)} left", "$text-muted")]
     line = Content.assemble(*parts)

@@ -14,6 +14,11 @@ from typing import Any, Literal
 Kind = Literal[
     "bool", "choice", "int", "float", "text", "path", "ints", "floats", "texts", "choices"
 ]
+# known without engine.config, which brings pydantic; a test holds them equal
+SECTION_NAMES = (
+    "", "original", "guidance", "schedule", "training", "lora", "data", "quality", "hardware",
+    "export", "run",
+)  # fmt: skip
 PATHS = ("model_path", "data.images", "data.prompts")
 
 

@@ -173,6 +173,8 @@ class RunView:
     scores: tuple[Score, ...] = ()
     pause: Pause | None = None
     paused_seconds: float = 0.0
+    worked_seconds: float = 0.0  # by all its engines, without pauses and the time between them
+    worked_until: float | None = None  # what is counted in that so far; None while none works
     resumes: int = 0
     answers: tuple[tuple[float, CommandAcknowledged], ...] = ()
     checkpoints: int = 0

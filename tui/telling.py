@@ -29,6 +29,7 @@ from engine.run.telling import PHASE_WORDS, tell
 from tui import format as words
 from tui.state import RunView
 
+ORIGINAL_WORDS = "sample the original"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -132,5 +133,7 @@ def headline(view: RunView) -> str:
         if stage.output_steps is not None:
             parts.append(f"{stage.input_steps} → {stage.output_steps}")
     if active is not None and not view.is_over:
-        parts.append(PHASE_WORDS.get(active.name, active.name))
+        is_original = active is view.original  # to the engine an evaluation as others are
+        name = PHASE_WORDS.get(active.name, active.name)
+        parts.append(ORIGINAL_WORDS if is_original else name)
     return words.printable(" · ".join(parts))

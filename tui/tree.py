@@ -13,6 +13,7 @@ from engine.run.telling import PHASE_WORDS
 from tui import format as words
 from tui.pace import progress_of
 from tui.state import Phase, RunView, StageView, TryView
+from tui.telling import ORIGINAL_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def tree(view: RunView, state: str, name: str) -> Node:
         ("probe", view.probe, PHASE_WORDS["probe"]),
         ("load", _loading(view), PHASE_WORDS["load"]),
         ("cache", first.cache if first else None, PHASE_WORDS["cache"]),
-        ("original", view.original, "sample the original"),
+        ("original", view.original, ORIGINAL_WORDS),
         ("plan", view.plan, PHASE_WORDS["plan"]),
     ):
         if phase is not None or key in ("cache", "plan"):

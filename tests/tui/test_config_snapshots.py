@@ -12,6 +12,7 @@ import pytest
 
 from engine import estimate as estimate_module
 from engine.estimate import Estimate
+from tests.tui.screens.config.scene import Scene
 from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.options import Options
@@ -63,7 +64,7 @@ def test_the_screen_looks_as_it_did(
     async def story() -> str:
         app = DiffoptApp(options, Target(config=Path("fox.yaml")))
         async with app.run_test(size=size) as pilot:
-            await pilot.pause()
+            await Scene(app, pilot).opened()
             screen = app.screen
             assert isinstance(screen, ConfigScreen)
             screen.form.go_to(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from engine.run import RunState, StoredEvent
 from engine.run.events import (
+    CheckpointSaved,
     CommandAcknowledged,
     Continued,
     Evaluated,
@@ -18,10 +19,12 @@ from engine.run.events import (
     PhaseStarted,
     PlannedStage,
     RunFailed,
+    RunFinished,
     RunPlanned,
     RunQueued,
     RunResumed,
     RunStarted,
+    RunStopped,
     StageAccepted,
     StageRejected,
     StageRolledBack,
@@ -34,6 +37,7 @@ from tests.tui.journals import any_event, events_of, journals, stored
 from tui import format as words
 from tui.fold import fold, with_progress
 from tui.pace import progress_of, seconds_left
+from tui.screens.live_words import took
 from tui.state import RunView
 from tui.telling import away, headline, line_of
 from tui.tree import lines, tree
@@ -95,6 +99,7 @@ def test_a_true_journal_with_strange_events_gives_a_valid_view(
     check_whole(fold(RunView(), stored(events)), stored(events))
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(SMOKE)))
 def test_folding_in_two_pieces_is_folding_in_one(cut: int) -> None:
     assert fold(fold(RunView(), SMOKE[:cut]), SMOKE[cut:]) == fold(RunView(), SMOKE)
@@ -229,6 +234,31 @@ def test_a_run_taken_up_again_keeps_its_stages_and_says_so() -> None:
     assert view.pid == 2
     assert "↻ taken up again" in label_of(view)
     assert [one.state for one in view.stages] == ["running", "waiting"]
+
+
+def test_the_time_at_work_is_that_of_all_engines_without_pauses_and_what_lies_between() -> None:
+    resumed = RunResumed(pid=2, host="studio", device="cpu", step=20, checkpoint=None)
+    finished = RunFinished(
+        result="done", exit_code=0, optimized_steps=4, score=0.99, lower_bound=0.98, seconds=70.0
+    )
+    told: list[tuple[Event, float]] = [
+        (RunQueued(label="demo", queued_by="ada@air 7 diffopt"), 0),
+        (RunStarted(pid=1, host="studio", device="cpu"), 100),  # it stood in line until then
+        (Paused(step=1), 130),
+        (Continued(step=1), 230),
+        (CheckpointSaved(path="c", step=20, size_bytes=1), 250),
+        (PhaseProgressed(phase="train", done=3, total=9), 259),  # facts alone count
+        (resumed, 1000),  # it had been killed
+        (RunStopped(step=30, reason="command"), 1040),
+        (resumed, 2000),
+        (finished, 2070),
+    ]
+    events = stored([one for one, _ in told], [float(time) for _, time in told])
+    view = fold(RunView(), events)
+    assert view.worked_seconds == 30 + 20 + 40 + 70
+    facts = [one for one in events if one.kind != "PhaseProgressed"]
+    assert fold(RunView(), facts).worked_seconds == view.worked_seconds
+    assert took(view, now=7200.0) == "2m40s at work · 2 h old"
 
 
 def test_a_failed_run_taken_up_again_has_its_later_stages_before_it() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
+from textual._compositor import Compositor
 from textual.binding import BindingType
 from textual.command import Command, CommandList
 from textual.widgets import Input
@@ -40,6 +41,35 @@ def first_of(offered: CommandList) -> str | None:
     return chosen.hit.text if isinstance(chosen, Command) else None
 
 
+@pytest.mark.parametrize("target", ["runs", "live"])
+def test_nothing_is_drawn_before_there_is_something_to_read(
+    options: Options,
+    recorded: Callable[[str], RunFolder],
+    target: str,
+    go: Go,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[str] = []
+    draw = Compositor.render_update
+
+    def note(compositor: Compositor, *args: Any, **more: Any) -> Any:
+        strips = compositor.render_strips()
+        drawn.append("\n".join("".join(one.text for one in strip) for strip in strips))
+        return draw(compositor, *args, **more)
+
+    async def story() -> None:
+        run = recorded("ladder")
+        app = DiffoptApp(options, Target(run=run) if target == "live" else Target())
+        async with app.run_test(size=(120, 36)) as pilot:
+            await pilot.pause(0.3)
+            assert "MEM" in drawn[-1]
+
+    monkeypatch.setattr(Compositor, "render_update", note)
+    go(story())
+    assert "100 %" in drawn[0]
+    assert "reading…" in drawn[0]  # what the first paint need not wait for
+
+
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
 def test_header_and_footer_fill_their_line_and_no_more(
     options: Options, width: int, go: Go
@@ -59,6 +89,25 @@ def test_header_and_footer_fill_their_line_and_no_more(
                     header.set_words(subject, "at the right")
                     assert len(line_of(header)) == width
                     assert line_of(header).endswith("at the right ")
+
+    go(story())
+
+
+def test_tabs_do_not_come_and_go_with_what_a_run_does(options: Options, go: Go) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(80, 30)) as pilot:
+            await pilot.pause()
+            header = app.screen.query_one(Header)
+            header.set_words("my-run  RUNNING  train")
+            assert line_of(header).startswith(" diffopt  1 Runs ")
+            header.set_words("my-run  RUNNING  stage 1/3 · 50 → 16 · evaluate")
+            drawn = line_of(header).partition("my-run")[0]
+            assert "1 Runs" not in drawn
+            header.set_words("my-run  RUNNING  train")
+            assert line_of(header).partition("my-run")[0] == drawn
+            header.set_words("other  RUNNING  train")
+            assert line_of(header).startswith(" diffopt  1 Runs ")
 
     go(story())
 
@@ -98,7 +147,7 @@ def test_help_begins_with_what_this_screen_alone_can_do(options: Options, go: Go
             return [line for line in lines if not line.startswith("  ")]
 
     groups = go(story())
-    assert groups[:5] == ["View", "Runs", "Run control", "Move", "Everywhere"]
+    assert groups[:5] == ["Runs", "Run control", "View", "Move", "Everywhere"]
 
 
 def test_a_click_on_a_tab_and_on_a_footer_key_does_what_the_key_does(

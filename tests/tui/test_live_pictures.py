@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.tui.pictures import come_to
 from tests.tui.screens.live.scene import live
 from tui.machine import Machine
 
+SOON_AFTER = 1_795_631_500.0  # the recorded runs
 MACHINE = Machine(
     cpu=0.42,
     memory_used_bytes=9 * 2**30,
@@ -23,6 +25,8 @@ MACHINE = Machine(
 @pytest.fixture(autouse=True)
 def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("tui.screens.live.look", lambda *_: MACHINE)
+    clock = SimpleNamespace(time=lambda: SOON_AFTER, monotonic=time.monotonic)
+    monkeypatch.setattr("tui.screens.live.time", clock)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield

@@ -1,5 +1,7 @@
 """Header and banner of Live: one cause, one key, and nothing that counts seconds."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,13 @@ from engine.run import RunFolder, RunState, RunStatus
 from engine.run.events import Event
 from tests.tui.fake_worker import UP_TO_TRAINING
 from tests.tui.journals import stored
+from tui.details import detail_lines, read_details
 from tui.fold import fold
-from tui.follow import Snapshot
+from tui.follow import Follower, Snapshot
+from tui.format import age
+from tui.listing import Listing
 from tui.permits import RUN_ACTIONS, is_taking_up, why_not
-from tui.screens.live_words import banner, subject
+from tui.screens.live_words import banner, right, subject
 from tui.state import RunView
 
 RUN = RunFolder(Path("/runs/digits"))
@@ -119,3 +124,21 @@ def test_a_worker_is_started_only_where_there_is_none() -> None:
     assert not is_taking_up(snapshot(RunState.PAUSED))
     assert is_taking_up(snapshot(RunState.PAUSED, pid=None))
     assert is_taking_up(snapshot(RunState.LOST, pid=None))
+
+
+def test_live_and_runs_tell_the_same_time_at_work(recorded: Callable[[str], RunFolder]) -> None:
+    run = recorded("ladder")
+    follower = Follower(run, lambda _: None)
+    while follower.poll_once():
+        pass
+    live = "".join(text for text, _ in right(follower.snapshot, "", time.time()))
+    follower.stop()
+    listing = Listing(run.path.parent)
+    while not listing.refresh():
+        pass
+    (row,) = listing.rows()
+    runs = detail_lines(row, read_details(row), time.time(), 100, 10)[0].plain
+    at_work = live.partition(" · ")[0]
+    assert at_work == "2m50s at work"
+    assert at_work in runs
+    assert live.endswith(f"{age(row.age(time.time()))} old")

@@ -5,7 +5,7 @@ import pytest
 from engine.config import SECTIONS, DiffusionOptimizationConfig, describe_fields
 from engine.config_check import check_value
 from engine.live_settings import live_keys
-from tui.schema import Setting, defaults, flat, key_order, sections, settings_by_key
+from tui.schema import SECTION_NAMES, Setting, defaults, flat, key_order, sections, settings_by_key
 
 ALL = [one for section in sections() for one in section.settings]
 
@@ -18,6 +18,7 @@ def test_no_setting_is_left_out() -> None:
     assert [one.key for one in ALL] == wanted
     assert set(key_order()) == set(wanted) | set(SECTIONS)
     assert [one.name for one in sections()] == ["", *SECTIONS]
+    assert ["", *SECTIONS] == list(SECTION_NAMES)
 
 
 @pytest.mark.parametrize("setting", ALL, ids=lambda one: one.key)

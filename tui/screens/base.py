@@ -6,6 +6,7 @@ focus; panes that are walked with tab and zoomed with z; timers that stand still
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tui.app import DiffoptApp
 
 LEAST_WIDTH, LEAST_HEIGHT = 80, 24
+MOST_HELD_SECONDS = 0.5
 _TAKES_NO_KEY = DOMNode.check_consume_key
 
 
@@ -50,7 +52,9 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
         """Make the screen, empty."""
         super().__init__(classes=f"screen-{self.NAME}")
         self._timers_of_screen: list[Timer] = []
-        self.is_shown = False
+        self._held = ExitStack()  # paints held back
+        self.is_held = False
+        self.is_shown = self._was_shown = False
 
     @property
     def _binding_chain(self) -> list[tuple[DOMNode, BindingsMap]]:
@@ -74,6 +78,7 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         """Lay out the frame around the body."""
+        self._take_breakpoints()
         yield Header(self.NAME)
         banner = Static("", id="banner", markup=False)
         banner.display = False  # it has nothing to say yet
@@ -82,6 +87,12 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
             yield from self.compose_body()
         yield Footer()
         yield Static("", id="too-small", markup=False)
+
+    def _take_breakpoints(self) -> None:
+        """Know the size before the panes are there: Textual would style all of them again."""
+        (width, height), app = self.app.size, self.app
+        self.add_class(*self._get_breakpoint_classes(width, app.HORIZONTAL_BREAKPOINTS or []))
+        self.add_class(*self._get_breakpoint_classes(height, app.VERTICAL_BREAKPOINTS or []))
 
     def compose_body(self) -> ComposeResult:
         """Yield the panes."""
@@ -114,6 +125,35 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
                 banner.update(text)
         if banner.display != wanted:
             banner.display = wanted
+
+    def hold_paint(self) -> None:
+        """Paint once there is something to read, not an empty frame before it: it costs a paint."""
+        self._held.close()
+        self._held.enter_context(self.app.batch_update())
+        self.is_held = True
+        self.set_timer(MOST_HELD_SECONDS, self.release_paint)
+
+    def release_paint(self) -> None:
+        """Paint what was held back, and from now on."""
+        self._held.close()
+        if self.is_held:
+            self.is_held = False
+            self.refresh()
+            self._await_paint()
+
+    def _await_paint(self) -> None:
+        if self.app._batch_count:  # the app itself holds paints until it stands
+            self.set_timer(0.01, self._await_paint)
+        else:
+            self.call_after_refresh(self.painted)
+
+    def painted(self) -> None:
+        """Begin what can wait until there is something to read; for children."""
+
+    def _compositor_refresh(self) -> None:
+        """Draw nothing while paints are held: Textual draws, and throws away what it drew."""
+        if not self.app._batch_count:
+            super()._compositor_refresh()
 
     def every(self, seconds: float, do: object) -> Timer:
         """Call `do` every so often while the screen is shown."""
@@ -156,8 +196,10 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
         if self.is_attached:
             self._measure(self.app.size.width, self.app.size.height)
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: events.ScreenResume) -> None:
         """Let the timers go on."""
+        if not self._was_shown:  # styled a moment ago, as its panes were mounted
+            self._was_shown, event.refresh_styles = True, False
         if not self.is_shown:
             self.is_shown = True
             for timer in self._timers_of_screen:
@@ -172,6 +214,10 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
         for timer in self._timers_of_screen:
             timer.pause()
         self.on_hidden()
+
+    def on_unmount(self) -> None:
+        """Hold back nobody else's paints."""
+        self._held.close()
 
     def on_resize(self, event: events.Resize) -> None:
         """Say so where the terminal is too small."""

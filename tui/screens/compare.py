@@ -31,7 +31,8 @@ EMPTY = (
     "Nothing is marked.",
     "",
     "1  lists the runs; space marks one, and again takes the mark away.",
-    "Marked runs stand side by side here: quality against steps, verdicts, samples.",
+    "Marked runs stand side by side here: quality against steps, verdicts,",
+    "samples.",
 )
 TABS = ("chart", "table", "samples")
 _HOLLOW = "◇△□◦☆▽"

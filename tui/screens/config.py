@@ -9,6 +9,7 @@ from elsewhere (an editor, a paste, presets) in `config_taking.py`; what is done
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,7 +20,7 @@ from textual.widgets import TextArea
 from engine.errors import DiffoptError
 from engine.run import RunFolder, RunState
 from tui.config_words import live_words
-from tui.draft_file import open_source
+from tui.draft_file import open_source, read_text
 from tui.keys import bindings_for
 from tui.schema import settings_by_key
 from tui.screens.config_panes import ConfigPanes
@@ -48,20 +49,37 @@ class ConfigScreen(ConfigPanes):
         self._before: int | None = None  # where the undo stack was before a box was typed into
 
     def on_mount(self) -> None:
-        """Open what was asked for, once the frame stands."""
+        """Open what was asked for: its text first, what it amounts to after that is painted."""
         self.every(LOOK_SECONDS, self._look_around)
+        self.hold_paint()
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
         self._show_tab("form")
-        source = self.diffopt.config_source or self.diffopt.current_run or "demo"
-        self.load_source(source, is_clone=self.diffopt.is_clone)
+        self.form.show_names()
+        source = self._first_source
+        with suppress(DiffoptError):  # it is told when it is opened
+            if isinstance(source, RunFolder):
+                self.yaml.show_text(read_text(source.config_path))
+            elif Path(source).is_file():
+                self.yaml.show_text(read_text(Path(source)))
+        self.set_header(source.name if isinstance(source, RunFolder) else str(source))
+        self.release_paint()
+
+    def painted(self) -> None:
+        """Open it; pydantic and PyYAML come with that, a quarter of a start."""
+        if self.draft is None and self.is_attached:
+            self.load_source(self._first_source, is_clone=self.diffopt.is_clone)
+
+    @property
+    def _first_source(self) -> str | Path | RunFolder:
+        return self.diffopt.config_source or self.diffopt.current_run or "demo"
 
     # Opening
 
     def load_source(self, source: str | Path | RunFolder, *, is_clone: bool = False) -> None:
         """Open a file, a recipe or a run's settings; unsaved changes stay as a draft."""
-        from tui.draft import Draft  # brings pydantic and PyYAML: the frame is painted first
+        from tui.draft import Draft
 
         self.flush()
         self._keep_draft_aloud()

@@ -115,12 +115,12 @@ class ConfigPanes(ConfigTaking):
 
     def _refresh_help(self) -> None:
         pane, draft, row = self.query_one("#help-pane", Pane), self.draft, self.form.row
-        if self.focused is self.yaml:
-            one = settings_by_key().get(self.key_at_yaml_cursor())
-            row = Row(sections()[0], one) if one is not None else row
         if draft is None:
             pane.set_lines(["reading…"])
             return
+        if self.focused is self.yaml:
+            one = settings_by_key().get(self.key_at_yaml_cursor())
+            row = Row(sections()[0], one) if one is not None else row
         if row is None:
             pane.set_lines(["No setting has that in its name or description. esc shows all."])
             return

@@ -48,7 +48,7 @@ class HelpScreen(ModalScreen[None]):
         """Lay out the search box over the list."""
         with Vertical(id="help"):
             yield Input(placeholder="type to search, enter runs the line", id="help-search")
-            yield _Keys("Keys here", id="help-keys")
+            yield _Keys("Keys here", subtitle="esc closes", id="help-keys")
 
     def on_mount(self) -> None:
         """Show all."""
@@ -146,4 +146,4 @@ def _merged(keys: Sequence[LiveKey]) -> list[tuple[str, LiveKey]]:
 
 def _rank(key: LiveKey) -> int:
     known = BY_ID.get(key.id)
-    return {"Everywhere": 2, "Move": 1}.get(known.group, 0) if known else 0
+    return {"View": 1, "Move": 2, "Everywhere": 3}.get(known.group, 0) if known else 0

@@ -8,7 +8,6 @@ the view and the panes' places are in `live_view.py`.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 CHART_SECONDS = 2.0
 MACHINE_SECONDS = 4.0
 SEEN_SECONDS = 30.0
-MOST_HELD_SECONDS = 0.5
 _TREE_SECONDS = 1.0
 EMPTY = (
     "No run is shown yet.",
@@ -61,7 +59,6 @@ class LiveScreen(LiveView):
         self.machine: Machine | None = None
         self._gpu = GpuWatch()
         self._treed = (0.0, "")
-        self._held = ExitStack()  # paints held back
 
     def compose_body(self) -> ComposeResult:
         """Yield the panes."""
@@ -117,18 +114,9 @@ class LiveScreen(LiveView):
             least_seconds=1.0 if self.diffopt.options.is_low else BUSY_SECONDS,
         )
         self.query_one("#stages").focus()
-        self._hold_paint()
+        self.hold_paint()
         if self.is_shown:
             self.on_shown()
-
-    def _hold_paint(self) -> None:
-        """Paint once the run is read, not its empty frame before that: it would be sent twice."""
-        self._release_paint()
-        self._held.enter_context(self.app.batch_update())
-        self.set_timer(MOST_HELD_SECONDS, self._release_paint)
-
-    def _release_paint(self) -> None:
-        self._held.close()
 
     def on_shown(self) -> None:
         """Follow from now on."""
@@ -140,9 +128,16 @@ class LiveScreen(LiveView):
             return
         if self.follower is not None:
             self.follower.start()
+            if not self.is_held:
+                self.painted()
+
+    def painted(self) -> None:
+        """Look at the machine and at pictures, which the first paint need not wait for."""
+        if self.is_shown and self.follower is not None:
             self._gpu.start()
             self._look_at_machine()
             self.set_timer(1.0, self._look_at_machine)  # a processor's share needs two looks
+            self._show_samples()
 
     def on_hidden(self) -> None:
         """Stand still; what was seen is remembered."""
@@ -157,7 +152,6 @@ class LiveScreen(LiveView):
 
     def on_unmount(self) -> None:
         """Let everything go."""
-        self._release_paint()
         self.on_hidden()
 
     def _mark_seen(self) -> None:
@@ -195,22 +189,29 @@ class LiveScreen(LiveView):
             self._show_machine()
         if is_news:
             self.query_one(GridAxis).show_view(snapshot.view)
-        self.query_one(SamplesPane).show(
-            snapshot.run,
-            tuple(SampleFile.of(when, event) for when, event in snapshot.view.samples),
-            original_steps=snapshot.view.original_steps,
-        )
+        self._show_samples()
         if before is None or self._permits(before) != self._permits(snapshot):
             self.refresh_bindings()
         if before is None:
-            self.set_timer(0.02, self._release_paint)  # when what was just said is laid out
+            self.set_timer(0.02, self.release_paint)  # when what was just said is laid out
+
+    def _show_samples(self) -> None:
+        snapshot, pane = self.snapshot, self.query_one(SamplesPane)
+        if snapshot is None:
+            return
+        samples = tuple(SampleFile.of(when, event) for when, event in snapshot.view.samples)
+        if samples and self.is_held:
+            pane.set_lines(["reading…"])
+            return
+        pane.show(snapshot.run, samples, original_steps=snapshot.view.original_steps)
 
     def _show_frame(self) -> None:
         snapshot = self.snapshot
         if snapshot is None:
             return
         self.set_header(
-            Content.assemble(*subject(snapshot)), Content.assemble(*right(snapshot, self.asked))
+            Content.assemble(*subject(snapshot)),
+            Content.assemble(*right(snapshot, self.asked, time.time())),
         )
         text, severity = banner(snapshot, time.monotonic())
         if self._away and severity in ("", "information"):

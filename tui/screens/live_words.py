@@ -8,7 +8,7 @@ from engine.run import CommandRecord
 from tui import format as words
 from tui.follow import Snapshot
 from tui.pace import seconds_left
-from tui.state import who
+from tui.state import RunView, who
 from tui.telling import clock_time, headline
 
 ASKING = {
@@ -60,8 +60,8 @@ _COLOURS = {
 }
 
 
-def right(snapshot: Snapshot, asked: str) -> list[tuple[str, str]]:
-    """Return what stands at the header's right: what is asked for, else the time left."""
+def right(snapshot: Snapshot, asked: str, now: float) -> list[tuple[str, str]]:
+    """Return what stands at the header's right: what is asked for, else the time left or taken."""
     pending = snapshot.pending
     if asked or pending:
         text = asked or ASKING.get(pending[-1].command.kind, f"{pending[-1].command.kind}…")
@@ -69,9 +69,15 @@ def right(snapshot: Snapshot, asked: str) -> list[tuple[str, str]]:
     if snapshot.state in ("running", "stuck"):
         left = seconds_left(snapshot.view)
         return [(f"≈ {words.left(left)} left", "")] if left is not None else []
-    if snapshot.view.result is not None and snapshot.state == "done":
-        return [(f"took {words.duration(snapshot.view.result.seconds)}", "$text-muted")]
+    if snapshot.state in ("done", "failed", "cancelled"):
+        return [(took(snapshot.view, now), "$text-muted")]
     return []
+
+
+def took(view: RunView, now: float) -> str:
+    """Return how long a run was at work in all, and how old it is, as Runs counts it."""
+    old = f" · {words.age(now - view.queued)} old" if view.queued is not None else ""
+    return f"{words.duration(view.worked_seconds)} at work{old}"
 
 
 def banner(snapshot: Snapshot, now: float) -> tuple[str, str]:

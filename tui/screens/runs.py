@@ -82,6 +82,7 @@ class RunsScreen(RunDeeds):
 
     def on_mount(self) -> None:
         """Look at the runs now, and every second."""
+        self.hold_paint()
         self.query_one(FilterBox).display = False
         self.table.sort_by(self.diffopt.preferences.recall("runs").get("sort"))
         self._listing = Listing(self.diffopt.runs_dir)
@@ -92,10 +93,16 @@ class RunsScreen(RunDeeds):
 
     def on_shown(self) -> None:
         """Catch up."""
-        self._gpu.start()
         if self._listing is not None:
             self.call_after_refresh(self._list)
-            self.call_after_refresh(self._look_at_machine)
+        if not self.is_held:
+            self.painted()
+
+    def painted(self) -> None:
+        """Look at the machine, which the first paint need not wait for."""
+        if self.is_shown:
+            self._gpu.start()
+            self._look_at_machine()
 
     def on_hidden(self) -> None:
         """Let the GPU's tool go."""
@@ -112,6 +119,7 @@ class RunsScreen(RunDeeds):
             return
         self._is_pending = not self._listing.refresh()
         self._show_rows()
+        self.release_paint()
         if self._is_pending:
             self.set_timer(PENDING_SECONDS, self._list)
 

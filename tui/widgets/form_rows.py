@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
-from tui.schema import Section, Setting, sections
+from tui.schema import SECTION_NAMES, Section, Setting, sections
 from tui.typed_values import MISSING, shown
 from tui.widgets.line_editor import LineEditor
 from tui.widgets.pane import Pane
@@ -55,9 +55,11 @@ class FormRows(Pane):
 
     def draw(self, *, is_cursor_kept: bool = True) -> None:
         """Show the draft as it is now."""
+        if self._draft is None:
+            return
         key = self.key
         self._rows = self._visible_rows()
-        self._changed = {one.key for one in self._draft.changed()} if self._draft else set()
+        self._changed = {one.key for one in self._draft.changed()}
         self._width = self._measured()
         if is_cursor_kept and key:
             keys = [row.key for row in self._rows]
@@ -65,6 +67,10 @@ class FormRows(Pane):
                 self._cursor = keys.index(key)
         self.set_lines([self._line(row) for row in self._rows])
         self._tell_title()
+
+    def show_names(self) -> None:
+        """Show the sections by name, until there is a draft."""
+        self.set_lines([_name_line(name) for name in SECTION_NAMES])
 
     @property
     def row(self) -> Row | None:
@@ -78,6 +84,8 @@ class FormRows(Pane):
 
     def _visible_rows(self) -> list[Row]:
         rows: list[Row] = []
+        if self._draft is None:
+            return rows
         needle = self._needle.lower()
         for section in sections():
             hits = [
@@ -107,15 +115,9 @@ class FormRows(Pane):
 
     def _header(self, section: Section) -> Content:
         is_open = bool(self._needle) or section.name in self._open
-        name = section.name or "essentials"
         told = self._words_of(section)
-        sign = "▼" if is_open else "▶"
-        width = self._widths()[0]
-        return Content.assemble(
-            (f"{sign} ", "$accent"),
-            (name.ljust(width + 3), "bold"),
-            (told, DIM if told == "defaults" else MUTED),
-        )
+        name = _name_line(section.name, self._widths()[0], is_open=is_open)
+        return Content.assemble(name, (told, DIM if told == "defaults" else MUTED))
 
     def _words_of(self, section: Section) -> str:
         if self._draft is None:
@@ -199,6 +201,11 @@ class FormRows(Pane):
     def _redraw_row(self) -> None:
         if self._draft is not None and self._rows:
             self.set_line(self._cursor, self._line(self._rows[self._cursor]))
+
+
+def _name_line(name: str, width: int = 0, *, is_open: bool = False) -> Content:
+    name = name or "essentials"
+    return Content.assemble(("▼ " if is_open else "▶ ", "$accent"), (name.ljust(width + 3), "bold"))
 
 
 def _clipped(text: str, width: int) -> str:

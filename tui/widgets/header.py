@@ -29,6 +29,7 @@ class Header(Widget):
         self._subject = Content("")
         self._right = Content("")
         self._spans: list[tuple[int, int, str]] = []
+        self._way: tuple[object, int] = (None, 0)  # how the tabs are drawn, and for what
 
     @property
     def subject(self) -> Content:
@@ -49,7 +50,7 @@ class Header(Widget):
         base = self.visual_style
         right = Content.assemble(self._right, " ") if self._right else Content("")
         room = width - right.cell_length - self._subject.cell_length - 2
-        tabs = next((tabs for tabs in self._layouts() if tabs[0] <= room), (0, []))[1]
+        tabs = self._tabs(width, room)
         segments: list[Segment] = []
         self._spans = []
         at = 0
@@ -63,6 +64,18 @@ class Header(Widget):
         strip = Strip(segments)
         left = strip.adjust_cell_length(width - right.cell_length, base.rich_style)
         return Strip.join([left, Strip(_segments(right, base))])
+
+    def _tabs(self, width: int, room: int) -> list[tuple[str, str]]:
+        """Return the widest tabs that there is room for.
+
+        Once narrower ones were drawn of the same run they stay: what it does changes all the time.
+        """
+        ways = self._layouts()
+        of = (width, self._subject.plain.partition("  ")[0])
+        least = self._way[1] if of == self._way[0] else 0
+        fitting = (number for number, (need, _) in enumerate(ways) if need <= room)
+        self._way = (of, max(least, next(fitting, len(ways))))
+        return ways[self._way[1]][1] if self._way[1] < len(ways) else []
 
     def on_click(self, event: events.Click) -> None:
         """Go to the tab under the mouse."""

@@ -19,7 +19,7 @@ class MachinePane(Pane):
 
     def __init__(self) -> None:
         """Make it without figures."""
-        super().__init__("This machine", id="machine")
+        super().__init__("This machine", ["reading…"], id="machine")
 
     def show_machine(self, machine: Machine, queue: tuple[str | None, int]) -> None:
         """Show the figures of now; `queue` is who trains, and how many wait."""

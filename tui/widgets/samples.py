@@ -162,7 +162,7 @@ class SamplesPane(Pane):
             self._draw_if_new()
 
     def _draw_if_new(self) -> None:
-        if not self.is_attached:
+        if not self.is_attached or self.run is None:
             return
         size = self.scrollable_content_region.size
         wanted = (self.run, self.shown, self.original_steps, size, self.mode, self.row,

@@ -113,6 +113,17 @@ class StageTree(Pane):
             rows = [row for row, line in enumerate(self._tree) if line.key == at.key]
             if rows:
                 self.cursor = rows[0]
+        if self.cursor == 0:
+            self._keep_work_in_view()
+
+    def _keep_work_in_view(self) -> None:
+        """Scroll to the line at work and its bar, until the cursor is moved to look elsewhere."""
+        at_work = [row for row, line in enumerate(self._tree) if row and line.state == "running"]
+        if at_work:
+            last = at_work[-1]
+            has_bar = last + 1 < len(self._tree) and self._tree[last + 1].bar is not None
+            self.keep_in_view(last + has_bar)
+            self.keep_in_view(last)
 
 
 def _drawn(line: TreeLine, width: int) -> Line:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, FrozenInstanceError, fields, replace
 from typing import get_args, get_type_hints
 
 import pytest
@@ -113,3 +113,20 @@ def test_the_json_of_an_event_is_flat_and_carries_its_kind() -> None:
         "stage": None,
         "ranking": [],
     }
+
+
+def test_a_fact_is_as_a_frozen_dataclass_though_its_methods_are_not_generated() -> None:
+    paused = Paused(step=4)
+    assert repr(paused) == "Paused(step=4, reason='command', is_memory_freed=False)"
+    assert paused == Paused(step=4, reason="command")
+    assert paused != Paused(step=5)
+    assert paused != LogLine(level="INFO", text="4")
+    assert len({paused, Paused(step=4), replace(paused, step=5)}) == 2
+    with pytest.raises(FrozenInstanceError):
+        paused.step = 5  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(FrozenInstanceError):
+        del paused.step  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(TypeError, match="Paused lacks step"):
+        Paused()  # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match="Paused has no stop"):
+        Paused(step=4, stop=1)  # pyright: ignore[reportCallIssue]

@@ -33,7 +33,7 @@ def play(options: Options, file: Path, go: Callable[..., Any]) -> Callable[..., 
         async def whole() -> None:
             async with app.run_test(size=size) as pilot:
                 scene = Scene(app, pilot)
-                await pilot.pause()
+                await scene.opened()
                 await story(scene)
 
         go(whole())

@@ -47,6 +47,14 @@ class Scene:
         assert self.screen.draft is not None
         return self.screen.draft.text
 
+    async def opened(self) -> None:
+        """Wait until what was asked for is open: its text is painted before that."""
+        for _ in range(200):
+            await self.pilot.pause(0.01)
+            if self.screen.draft is not None:
+                break
+        await self.pilot.pause()
+
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
         await self.pilot.pause()

@@ -1,11 +1,55 @@
 """Finding one's way in Config: search, folds, difference, tabs, mouse and sizes."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.tui.screens.config.scene import Scene
+from tui.app import DiffoptApp
+from tui.keys import KEYS
+from tui.options import Options
 from tui.screens.config import ConfigScreen
+from tui.targets import Target
 from tui.widgets.form import Form
+
+
+def test_the_text_is_painted_before_what_it_amounts_to_and_no_key_fails_until_then(
+    options: Options,
+    file: Path,
+    go: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+) -> None:
+    monkeypatch.setattr(ConfigScreen, "painted", lambda self: None)
+
+    async def story() -> None:
+        app = DiffoptApp(options, Target(config=file))
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause(0.05)
+            scene = Scene(app, pilot)
+            assert scene.screen.draft is None
+            assert scene.yaml.text == file.read_text()
+            assert [line.plain.split()[1] for line in scene.form.lines][:2] == [
+                "essentials",
+                "original",
+            ]
+            for key in KEYS:
+                if "config" in key.screens and key.id not in ("view.reload", "config.presets"):
+                    await pilot.press(key.keys.split(",")[0])
+            await pilot.press("escape", "slash", "d", "enter", "down", "enter", "escape")
+            assert app.is_running
+
+    go(story())
+
+
+def test_the_first_paint_brings_no_pydantic() -> None:
+    code = "import sys, tui.screens.config; print('pydantic' in sys.modules, 'yaml' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["False", "False"]
 
 
 def test_a_search_filters_by_key_and_description_and_escape_ends_it(

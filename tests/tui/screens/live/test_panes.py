@@ -1,12 +1,21 @@
 """Moving among Live's panes: zoom, tabs, the layout that is kept; the charts and the tree."""
 
+from dataclasses import replace
+
 import pytest
 from textual.widget import Widget
 
 from engine.run import RunFolder
-from engine.run.events import PhaseProgressed
+from engine.run.events import (
+    Event,
+    PhaseProgressed,
+    PhaseStarted,
+    PlannedStage,
+    RunPlanned,
+    StageStarted,
+)
 from tests.tui.conftest import SIZES
-from tests.tui.fake_worker import UP_TO_TRAINING, working
+from tests.tui.fake_worker import TRY, UP_TO_TRAINING, working
 from tests.tui.screens.live.scene import Go, Recorded, live
 from tui.screens.live_view import Panes
 from tui.widgets.chart import Charts
@@ -177,5 +186,45 @@ def test_branches_of_the_tree_open_and_close(recorded: Recorded, go: Go) -> None
             assert len(tree.lines) == rows
             await screen.press("right")
             assert len(tree.lines) > rows
+
+    go(check())
+
+
+def test_the_line_at_work_stays_in_sight_until_one_looks_elsewhere(run: RunFolder, go: Go) -> None:
+    steps = range(18, 3, -1)
+    stages = tuple(
+        PlannedStage(stage=number, input_steps=before, output_steps=before - 1)
+        for number, before in enumerate(steps, start=1)
+    )
+    planned = RunPlanned(original_steps=18, target_steps=3, threshold=0.9, stages=stages)
+
+    def train(stage: int) -> list[Event]:
+        return [
+            StageStarted(stage=stage, input_steps=19 - stage, output_steps=18 - stage),
+            replace(TRY, stage=stage),
+            PhaseStarted(phase="train", stage=stage, unit="optimiser steps"),
+            PhaseProgressed(phase="train", stage=stage, done=100, total=400, eta_seconds=60.0),
+        ]
+
+    async def check() -> None:
+        with working(run, UP_TO_TRAINING[0], planned, *train(12)) as worker:
+            async with live(run, (80, 24)) as screen:
+                tree = screen.screen.query_one(StageTree)
+
+                def is_seen(what: str) -> bool:
+                    rows = [row for row, line in enumerate(tree.lines) if what in line.plain]
+                    top, height = tree.scroll_offset.y, tree.scrollable_content_region.height
+                    return bool(rows) and all(top <= row < top + height for row in rows)
+
+                await screen.until(lambda: is_seen("25 %"), "the bar of the stage at work")
+                await screen.press("g", "j", "k")
+                await screen.press("j")
+                assert not is_seen("25 %")
+                worker.emit(PhaseProgressed(phase="train", stage=12, done=200, total=400))
+                await screen.until(lambda: any("50 %" in line.plain for line in tree.lines))
+                assert not is_seen("50 %")
+                await screen.press("g")
+                worker.emit(PhaseProgressed(phase="train", stage=12, done=300, total=400))
+                await screen.until(lambda: is_seen("75 %"), "the bar again")
 
     go(check())
