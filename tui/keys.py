@@ -124,6 +124,8 @@ KEYS: tuple[Key, ...] = (
     Key("view.open_file", "o", "open_file", "Open", ("live", "compare"), _VIEW,
         "the file: its path is told and copied, a desktop opens it",
         panes=("samples", "table", "runs")),
+    Key("view.report", "O", "report", "Report", ("runs", "live"), _VIEW,
+        "the report of a run that is done"),
     Key("view.blink", "v", "blink", "Before/after", ("live", "compare"), _VIEW,
         "undistilled and student in turn, at one place", panes=("samples",)),
     Key("view.sort", "s", "sort", "Sort", ("runs", "compare"), _VIEW,

@@ -128,7 +128,8 @@ def headline(view: RunView) -> str:
     """Return where the run is in a few words: "stage 2 of 3 · 8 → 4 · train"."""
     stage, active = view.current_stage, view.active
     parts = []
-    if stage is not None and (active is None or active is not view.evaluate):
+    is_after = active is not None and (active is view.evaluate or active is view.export)
+    if stage is not None and not is_after:  # what comes after all stages is of none
         parts.append(f"stage {stage.stage}/{max(len(view.stages), stage.stage)}")
         if stage.output_steps is not None:
             parts.append(f"{stage.input_steps} → {stage.output_steps}")

@@ -15,6 +15,7 @@ from tui.permits import RUN_ACTIONS, is_taking_up, why_not
 from tui.questions import about_run, about_stage
 from tui.screens.base import DiffoptScreen
 from tui.screens.live_words import ASKING, answer_words, subject
+from tui.screens.report import ReportScreen, why_no_report
 
 TAKING_UP_SECONDS = 15.0
 
@@ -72,14 +73,20 @@ class LiveControl(DiffoptScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey out what cannot be done now."""
-        if action in RUN_ACTIONS or action in ("edit_config", "duplicate"):
-            return None if why_not(action, self.snapshot) else True
-        return True
+        return None if self._why_not(action) else True
+
+    def _why_not(self, action: str) -> str | None:
+        snapshot = self.snapshot
+        if action == "report" and snapshot is not None:
+            return why_no_report(snapshot.run)
+        if action in RUN_ACTIONS or action in ("edit_config", "duplicate", "report"):
+            return why_not(action, snapshot)
+        return None
 
     def on_key(self, event: events.Key) -> None:
         """Say why a grey key does nothing."""
         action = self.grey_action(event.key)
-        if action is not None and (reason := why_not(action, self.snapshot)) is not None:
+        if action is not None and (reason := self._why_not(action)) is not None:
             event.stop()
             self.diffopt.tell(reason, "warning", kind=f"refused {action}")
 
@@ -159,6 +166,11 @@ class LiveControl(DiffoptScreen):
         """Show the run's settings."""
         if self.snapshot is not None:
             self.diffopt.open_config(self.snapshot.run)
+
+    def action_report(self) -> None:
+        """Show the run's report."""
+        if self.snapshot is not None:
+            self.app.push_screen(ReportScreen(self.snapshot.run))
 
     def action_duplicate(self) -> None:
         """Make a new run of this one's settings."""

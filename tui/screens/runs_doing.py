@@ -18,11 +18,12 @@ from tui.listing import RunRow
 from tui.permits import RUN_ACTIONS, is_taking_up, why_not
 from tui.questions import about_emptying, about_run, about_stage, about_trash
 from tui.screens.base import DiffoptScreen
+from tui.screens.report import ReportScreen, why_no_report
 from tui.state import RunView
 from tui.widgets.run_table import RunTable
 
 CLIENT = "diffopt-tui"
-_OF_A_RUN = ("duplicate", "edit_config", "archive", "trash", "mark", *RUN_ACTIONS)
+_OF_A_RUN = ("duplicate", "edit_config", "archive", "trash", "mark", "report", *RUN_ACTIONS)
 
 
 class RunDeeds(DiffoptScreen):
@@ -73,6 +74,8 @@ class RunDeeds(DiffoptScreen):
             return f"{row.name} is {words.word(row.state)}: its engine is at work. C cancels it."
         if not row.is_readable and action != "trash":
             return row.reason or f"{row.name} is being read."
+        if action == "report":
+            return why_no_report(RunFolder(row.path))
         return why_not(action, _snapshot(row))
 
     def _refuse(self, reason: str) -> None:
@@ -112,6 +115,11 @@ class RunDeeds(DiffoptScreen):
         """Show a copy of the run's settings, for a new run."""
         if self.row is not None:
             self.diffopt.open_config(RunFolder(self.row.path), is_clone=True)
+
+    def action_report(self) -> None:
+        """Show the run's report."""
+        if self.row is not None:
+            self.app.push_screen(ReportScreen(RunFolder(self.row.path)))
 
     def action_edit_config(self) -> None:
         """Show the run's settings."""

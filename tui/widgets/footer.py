@@ -18,9 +18,10 @@ from tui.keys import BY_ID, KEYS, key_words
 _FIRST = {
     "runs": ("pane.open", "runs.new", "runs.mark", "view.find"),
     "config": ("config.run", "config.save", "config.undo", "config.redo", "config.default"),
-    "live": ("run.pause", "run.resume", "run.cancel_stage", "run.checkpoint", "view.zoom"),
+    "live": ("run.pause", "run.resume", "run.cancel_stage", "run.checkpoint", "view.report",
+             "view.zoom"),
     "compare": ("view.metric", "view.x_axis", "view.log_y", "compare.export", "compare.diff"),
-}
+}  # fmt: skip
 _PLACE = {key.id: place for place, key in enumerate(KEYS)}
 
 

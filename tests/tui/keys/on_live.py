@@ -122,6 +122,15 @@ async def tells_the_picture_s_path(stage: Stage, key: str) -> None:
     await stage.until(lambda: "comparison.png copied" in stage.told[-1], "the path")
 
 
+@does("view.report", "live")
+async def shows_the_report(stage: Stage, key: str) -> None:
+    await stage.press(key)
+    assert stage.told[-1] == "digits has no report yet; it is written when the run is done."
+    stage.run.report_path.write_text("# digits: 16 steps to 4\n")
+    stage.screen.refresh_bindings()
+    await stage.opens(key, "ReportScreen")
+
+
 @does("view.blink", "live")
 async def shows_before_and_after_in_turn(stage: Stage, key: str) -> None:
     samples = stage.get(SamplesPane)

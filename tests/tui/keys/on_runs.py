@@ -33,6 +33,16 @@ async def offers_the_recipes(stage: Stage, key: str) -> None:
     await stage.opens(key, "Pick")
 
 
+@does("view.report", "runs")
+async def shows_the_report(stage: Stage, key: str) -> None:
+    select(stage, "other-1")
+    await stage.press(key)
+    assert stage.told[-1] == "other-1 has no report yet; it is written when the run is done."
+    select(stage, "ladder")
+    await stage.pilot.pause()
+    await stage.opens(key, "ReportScreen")
+
+
 @does("runs.mark", "runs")
 async def marks_for_compare(stage: Stage, key: str) -> None:
     table = select(stage, "smoke")
