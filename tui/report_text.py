@@ -22,25 +22,33 @@ _PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 def report_lines(text: str, width: int) -> list[Content]:
     """Return the report in lines; those of prose are `width` cells at most, tables may be wider."""
     out: list[Content] = []
-    for is_table, lines in groupby(text.splitlines(), key=lambda line: line.startswith("|")):
-        if is_table:
+    for kind, lines in groupby(text.splitlines(), key=_kind):
+        if kind == "table":
             out += _table([_cells(line) for line in lines], width)
+        elif kind == "words":
+            out += _words(" ".join(lines), width)
         else:
-            for line in lines:
-                out += _prose(words.printable(line), width)
+            out += [_single(words.printable(line)) for line in lines]
     return out
 
 
-def _prose(line: str, width: int) -> list[Content]:
-    if not line:
-        return [Content("")]
-    if line.startswith("#"):
-        return [Content.styled(line.lstrip("# "), "bold $accent")]
-    if (picture := _PICTURE.fullmatch(line)) is not None:
-        return [Content.styled(f"{picture[1]}: {picture[2]}", "$text-muted")]
-    style = "bold" if line.startswith("**") else ""
-    plain = line.replace("**", "").replace("`", "")
+def _kind(line: str) -> str:
+    if line.startswith("|"):
+        return "table"
+    return "words" if line and line[0] not in "#!" else "single"
+
+
+def _words(text: str, width: int) -> list[Content]:
+    style = "bold" if text.startswith("**") else ""
+    plain = words.printable(text.replace("**", "").replace("`", ""))
     return [Content.styled(part, style) for part in textwrap.wrap(plain, max(_LEAST, width))]
+
+
+def _single(line: str) -> Content:
+    """Return a heading, the place of a picture, or an empty line."""
+    if (picture := _PICTURE.fullmatch(line)) is not None:
+        return Content.styled(f"{picture[1]}: {picture[2]}", "$text-muted")
+    return Content.styled(line.lstrip("# "), "bold $accent")
 
 
 def _cells(line: str) -> list[str]:
