@@ -91,7 +91,10 @@ class Dialog(ModalScreen[str]):
 
     def on_mount(self) -> None:
         """Start on the safe button, or in the box where a name is to be typed."""
-        self.query_one("#dialog").border_title = self.question.title
+        box, words = self.query_one("#dialog"), {one.id: one.words for one in self.question.choices}
+        box.border_title = self.question.title
+        yes, safe = words[self.question.confirming], words[self.question.safe]
+        box.border_subtitle = f"{'enter' if self.question.typed else 'y'} {yes} · esc {safe}"
         if self.question.typed:
             self.query_one(Input).focus()
             self._hint(f"Type {self.question.typed} to confirm.")

@@ -8,6 +8,7 @@ it, `PATH.lora_A.weight`; their files are read and written by lora_files.py.
 
 import copy
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -50,9 +51,9 @@ class LoraLayer(nn.Module):
         self.lora_A = Factor(mx.random.uniform(-bound, bound, (rank, *kernel, inputs), key=key))
         self.lora_B = Factor(mx.zeros((out, *(1 for _ in kernel), rank)))
 
+    @abstractmethod
     def plain(self) -> nn.Module:
         """Return the layer as it was before, over the same arrays."""
-        raise NotImplementedError
 
     def merged_weight(self) -> mx.array:
         """Return W + scale B A in float32."""
@@ -61,9 +62,9 @@ class LoraLayer(nn.Module):
         delta = (b.reshape(out, self.rank) @ a.reshape(self.rank, -1)).reshape(out, *a.shape[1:])
         return _plain_weight(self).astype(mx.float32) + self.scale * delta
 
+    @abstractmethod
     def fused(self) -> nn.Module:
         """Return a plain layer that computes the same."""
-        raise NotImplementedError
 
 
 class LoraLinear(LoraLayer):

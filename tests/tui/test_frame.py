@@ -18,6 +18,7 @@ from tui.dialogs import Choice, Dialog, Question, confirm
 from tui.keys import KEYS
 from tui.notices import Notices, end_signal
 from tui.options import Options
+from tui.presets import presets
 from tui.screens.help import HelpScreen
 from tui.targets import Target
 from tui.widgets.footer import Footer, live_keys
@@ -272,11 +273,20 @@ def test_a_dialog_starts_on_the_safe_button(
             app.put(STAGE)
             await pilot.pause()
             assert isinstance(app.screen, Dialog)
+            told = str(app.screen.query_one("#dialog").border_subtitle)
+            assert told.startswith("y ")
+            assert "· esc Keep running" in told
             await pilot.press(*keys)
             await pilot.pause()
             return app.answers
 
     assert go(story()) == [answer]
+
+
+def test_what_a_recipe_is_for_is_told_whole_at_80_columns() -> None:
+    told = {one.name: one.words for one in presets() if one.recipe is not None}
+    assert {name: len(words) for name, words in told.items() if not 20 <= len(words) <= 58} == {}
+    assert all(words.endswith((".", "?")) for words in told.values())
 
 
 def test_what_needs_a_name_typed_is_refused_without_it(options: Options, go: Go) -> None:

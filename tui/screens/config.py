@@ -103,6 +103,7 @@ class ConfigScreen(ConfigPanes):
         self.yaml.show_text(draft.text)
         self.yaml.move_cursor((0, 0))
         self.refresh_all()
+        self.call_after_refresh(self.form.draw)  # once more, beside the scroll bar that it got
 
     def _find_lock(self) -> None:
         """Find out which settings may be changed: of a run's own, those alone that it takes up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,21 +34,21 @@ class ConfigDoing(DiffoptScreen):
 
     # What its children do with their panes
 
+    @abstractmethod
     def flush(self) -> None:
         """Bring what is typed to the draft now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refresh_all(self) -> None:
         """Show the draft as it is now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_source(self, source: str | Path | RunFolder, *, is_clone: bool = False) -> None:
         """Open a file, a recipe or a run's settings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def change(self, change: Callable[[Draft], object]) -> None:
         """Change the draft; what cannot be changed is told, with the reason."""
-        raise NotImplementedError
 
     @property
     def can_edit(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -37,9 +38,9 @@ class ListScreen(ModalScreen[None]):
         with Vertical(id="list"):
             yield self.make_pane()
 
+    @abstractmethod
     def make_pane(self) -> Pane:
         """Return the pane."""
-        raise NotImplementedError
 
     def action_close(self) -> None:
         """Close the list."""

@@ -5,6 +5,7 @@ Nothing here touches the run; `live_control.py` has the keys that do.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from textual import events
@@ -66,17 +67,17 @@ class LiveView(LiveControl):
 
     # What LiveScreen shows
 
+    @abstractmethod
     def _show_frame(self) -> None:
         """Show header and banner as they are now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _show_charts(self) -> None:
         """Draw the charts, where something is new."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _show_machine(self) -> None:
         """Show the machine where there is room for it."""
-        raise NotImplementedError
 
     # Keys: the view
 

@@ -6,6 +6,7 @@ What cannot be done is grey and says why; what destroys asks first.
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 
 from textual import events, work
 from textual.content import Content
@@ -44,13 +45,13 @@ class RunDeeds(DiffoptScreen):
         """The run that the cursor is on."""
         return self.table.row
 
+    @abstractmethod
     def _list(self) -> None:
         """Read the runs and show them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _show_rows(self) -> None:
         """Show what was read."""
-        raise NotImplementedError
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey out what cannot be done now."""

@@ -38,8 +38,8 @@ class GridAxis(Pane):
         points, name = grid_of(view)
         if not points:
             self.set_title("Timesteps", "")
-            waiting = "chosen after the teacher's paths are cached"
-            self.set_lines([Content.styled(waiting, "$text-muted")])
+            waiting = ("Chosen once the teacher's paths", "are cached.")
+            self.set_lines([Content.styled(line, "$text-muted") for line in waiting])
             return
         self.set_title(f"Timesteps · {len(points)}", words.printable(name))
         lines: list[Line] = [*axis_lines(points, width)]

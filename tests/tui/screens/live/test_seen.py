@@ -55,7 +55,7 @@ def test_before_the_first_step_every_pane_says_what_it_waits_for(run: RunFolder,
         with working(run, UP_TO_TRAINING[0]):
             async with live(run) as screen:
                 assert "waiting for step 1" in screen.words("charts")
-                assert "chosen after" in screen.words("timesteps")
+                assert "Chosen once" in screen.words("timesteps")
                 assert "No samples yet" in screen.words("samples")
                 assert "load the model" in screen.words("stages")
                 for pane in screen.screen.query(Pane):
