@@ -38,6 +38,8 @@ SCREENS = {
 LEAVES = ("app.detach", "app.stop")  # what they patch stays so: they come last
 GREY = {  # what cannot be done before its check has made it so that it can
     ("config.keep_mine", "config"),
+    ("view.report", "runs"),
+    ("view.report", "live"),
     ("run.resume", "live"),
     ("run.resume", "runs"),
     ("runs.archive", "runs"),

@@ -39,28 +39,31 @@ UNLOCKED = {"config.editor", "config.presets"}
 MARKED = {"view.log_y", "view.x_axis", "view.metric", "view.images", "view.open_file",
           "view.blink", "view.sort", "compare.export", "compare.diff"}  # fmt: skip
 
+NO_REPORT = {"view.report"}
+SHELVING = {"runs.archive", "runs.trash", "runs.undo"}
+
 # what there is -> screen -> the keys that are grey there
 REFUSED: dict[str, dict[str, set[str]]] = {
     "nothing": {
-        "runs": STEERING | SELECTED | {"runs.undo"},
+        "runs": STEERING | SELECTED | NO_REPORT | {"runs.undo"},
         "config": {"runs.duplicate", "config.keep_mine"},
-        "live": ON_LIVE | {"runs.edit", "runs.duplicate"},
+        "live": ON_LIVE | NO_REPORT | {"runs.edit", "runs.duplicate"},
         "compare": MARKED,
     },
     "starting": {
-        "runs": STAGE_ONLY & STEERING | {"run.resume", "runs.archive", "runs.trash", "runs.undo"},
-        "live": STAGE_ONLY | {"run.resume"},
+        "runs": STAGE_ONLY & STEERING | NO_REPORT | SHELVING | {"run.resume"},
+        "live": STAGE_ONLY | NO_REPORT | {"run.resume"},
     },
     "training": {
-        "runs": {"run.resume", "runs.archive", "runs.trash", "runs.undo"},
+        "runs": SHELVING | NO_REPORT | {"run.resume"},
         "config": UNLOCKED | {"config.keep_mine"},
-        "live": {"run.resume"},
+        "live": NO_REPORT | {"run.resume"},
     },
-    "paused": {"runs": {"runs.archive", "runs.trash", "runs.undo"}, "live": set()},
+    "paused": {"runs": SHELVING | NO_REPORT, "live": NO_REPORT},
     "lost": {
-        "runs": STEERING - {"run.resume"} | {"runs.undo"},
+        "runs": STEERING - {"run.resume"} | NO_REPORT | {"runs.undo"},
         "config": UNLOCKED | {"config.keep_mine"},
-        "live": ON_LIVE - {"run.resume"},
+        "live": ON_LIVE - {"run.resume"} | NO_REPORT,
     },
     "done": {
         "runs": STEERING | {"runs.undo"},
