@@ -1,6 +1,7 @@
-"""A run's memory plan: made from this machine's memory once, kept, and put into its settings."""
+"""What a machine decides for a run: compiled or eager, and its memory plan; made once and kept."""
 
 import math
+from dataclasses import replace
 
 from engine import hardware
 from engine.context import RunContext
@@ -9,6 +10,25 @@ from engine.memory_plan import MemoryPlan, plan_memory
 from engine.model_size import scoring_memory
 from engine.models.guidance import Guidance
 from engine.run.events import LogLine
+
+
+def keep_compiling_or_not(run: RunContext) -> None:
+    """Let a run that was begun eagerly go on so, for compiled functions round otherwise.
+
+    One that was begun compiled goes on eagerly where nothing can be compiled any more, and says so.
+    """
+
+    def made() -> Record:
+        return Record(facts={"is_compiled": run.hardware.compile})
+
+    was_compiled = run.remembered("compiling", made).facts["is_compiled"]
+    if run.hardware.compile and not was_compiled:
+        hardware.stop_compiling()
+        run.hardware = replace(run.hardware, compile=False)
+        run.hooks.emit(LogLine(level="INFO", text="goes on without compiling, as it was begun"))
+    elif was_compiled and not run.hardware.compile:
+        text = "was begun compiled and goes on without: last digits may differ from here on"
+        run.hooks.emit(LogLine(level="WARNING", text=text))
 
 
 def fit_into_memory(run: RunContext) -> MemoryPlan:

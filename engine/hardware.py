@@ -151,6 +151,11 @@ def configure_mlx(
     return is_compiled
 
 
+def stop_compiling() -> None:
+    """Run functions eagerly from now on."""
+    mx.disable_compile()
+
+
 def has_cxx_compiler() -> bool:
     """Return whether the C++ compiler is there that MLX calls to compile functions for a CPU."""
     if sys.platform == "darwin":

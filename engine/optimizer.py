@@ -24,7 +24,7 @@ from engine.context import Paths, RunContext
 from engine.diffusion.grid import Grid
 from engine.errors import ConfigError, TrainingError
 from engine.export import check_exportable
-from engine.fitting import fit_into_memory
+from engine.fitting import fit_into_memory, keep_compiling_or_not
 from engine.hooks import Hooks
 from engine.interruptions import CancelStage
 from engine.memory import Record
@@ -80,6 +80,7 @@ class AdaptiveDiffusionOptimizer:
             original,
             pipeline=pipeline,
         )
+        keep_compiling_or_not(self.context)
         if config.apple_silicon_optimization:
             fit_into_memory(self.context)
         self.base_model: DiffusionModel = original.model
