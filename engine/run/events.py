@@ -10,58 +10,11 @@ Steps are run-wide: they count optimiser steps from the run's start, over all st
 
 from __future__ import annotations
 
-from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from dataclasses import dataclass
+
+from engine.run.fact import Event, fact
 
 PHASES = ("probe", "load", "cache", "plan", "train", "evaluate", "gate", "export")
-
-_Record = TypeVar("_Record")
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def _fact(record_type: type[_Record]) -> type[_Record]:
-    return dataclass(init=False, repr=False, eq=False, kw_only=True)(record_type)
-
-
-@_fact
-class Event:
-    """Base of all events; holds nothing.
-
-    Its children are dataclasses, frozen and by keyword, whose methods are these for all of them:
-    thirty times generated ones took a twentieth of the processor time that a dashboard needs to
-    open.
-    """
-
-    def __init__(self, **values: Any) -> None:
-        """Take the fields; TypeError for one that is missing or not known."""
-        for field in fields(self):
-            value = values.pop(field.name, field.default)
-            if value is MISSING:
-                raise TypeError(f"{type(self).__name__} lacks {field.name}")
-            self.__dict__[field.name] = value
-        if values:
-            raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        """Refuse: a fact does not change."""
-        raise FrozenInstanceError(f"cannot assign to field {name!r}")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        """Refuse: a fact does not change."""
-        raise FrozenInstanceError(f"cannot delete field {name!r}")
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether it is the same fact."""
-        return type(self) is type(other) and self.__dict__ == other.__dict__
-
-    def __hash__(self) -> int:
-        """Return a hash of kind and fields."""
-        return hash((type(self), *self.__dict__.values()))
-
-    def __repr__(self) -> str:
-        """Return it as it would be written."""
-        values = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
-        return f"{type(self).__name__}({values})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +38,7 @@ class RankedGrid:
 # The run as a whole
 
 
-@_fact
+@fact
 class RunQueued(Event):
     """The run folder exists and waits for its turn."""
 
@@ -94,7 +47,7 @@ class RunQueued(Event):
     engine_version: str = ""
 
 
-@_fact
+@fact
 class RunStarted(Event):
     """A worker took the run up for the first time."""
 
@@ -104,7 +57,7 @@ class RunStarted(Event):
     engine_version: str = ""
 
 
-@_fact
+@fact
 class RunResumed(Event):
     """A worker took a stopped, lost or failed run up again from a checkpoint.
 
@@ -119,7 +72,7 @@ class RunResumed(Event):
     engine_version: str = ""
 
 
-@_fact
+@fact
 class RunPlanned(Event):
     """The run's stages are known, so that a screen can draw what is still to come."""
 
@@ -129,7 +82,7 @@ class RunPlanned(Event):
     stages: tuple[PlannedStage, ...]
 
 
-@_fact
+@fact
 class RunStopped(Event):
     """The worker left after a checkpoint, as asked; `resume` takes the run up again."""
 
@@ -137,7 +90,7 @@ class RunStopped(Event):
     reason: str
 
 
-@_fact
+@fact
 class RunFinished(Event):
     """The run came to its end.
 
@@ -152,7 +105,7 @@ class RunFinished(Event):
     seconds: float
 
 
-@_fact
+@fact
 class RunFailed(Event):
     """The run ended in an error; `log_tail` holds the last lines of its log."""
 
@@ -161,7 +114,7 @@ class RunFailed(Event):
     log_tail: str = ""
 
 
-@_fact
+@fact
 class RunCancelled(Event):
     """The run was ended by a person."""
 
@@ -172,7 +125,7 @@ class RunCancelled(Event):
 # Phases and stages
 
 
-@_fact
+@fact
 class PhaseStarted(Event):
     """One of PHASES began; `total` counts in `unit`, None where it cannot be known."""
 
@@ -182,7 +135,7 @@ class PhaseStarted(Event):
     unit: str = ""
 
 
-@_fact
+@fact
 class PhaseProgressed(Event):
     """How far a phase is; sent once a second at most."""
 
@@ -193,7 +146,7 @@ class PhaseProgressed(Event):
     eta_seconds: float | None = None
 
 
-@_fact
+@fact
 class PhaseFinished(Event):
     """A phase ended well; `summary` is one line for a person."""
 
@@ -203,7 +156,7 @@ class PhaseFinished(Event):
     summary: str = ""
 
 
-@_fact
+@fact
 class GridChosen(Event):
     """The timesteps that a sampler with `steps` steps will visit; `ranking` has the best first."""
 
@@ -214,7 +167,7 @@ class GridChosen(Event):
     ranking: tuple[RankedGrid, ...] = ()
 
 
-@_fact
+@fact
 class StageStarted(Event):
     """A reduction from `input_steps` to `output_steps` began."""
 
@@ -223,7 +176,7 @@ class StageStarted(Event):
     output_steps: int
 
 
-@_fact
+@fact
 class TryStarted(Event):
     """A try of a stage began.
 
@@ -239,7 +192,7 @@ class TryStarted(Event):
     timesteps: tuple[float, ...] = ()
 
 
-@_fact
+@fact
 class StageTrained(Event):
     """A try's training ended; what it is worth is not known yet."""
 
@@ -251,7 +204,7 @@ class StageTrained(Event):
     seconds: float
 
 
-@_fact
+@fact
 class Evaluated(Event):
     """A sampler was measured against the teacher.
 
@@ -273,7 +226,7 @@ class Evaluated(Event):
     mode: str = "pixels"  # or "latents": scores of different modes are never compared
 
 
-@_fact
+@fact
 class StageAccepted(Event):
     """The gate let a student pass; it is the next stage's teacher."""
 
@@ -285,7 +238,7 @@ class StageAccepted(Event):
     checkpoint: str | None = None
 
 
-@_fact
+@fact
 class StageRejected(Event):
     """The gate held a student back.
 
@@ -300,7 +253,7 @@ class StageRejected(Event):
     next_remedy: str | None = None
 
 
-@_fact
+@fact
 class StageRolledBack(Event):
     """The run fell back to the last accepted student, which samples in `to_steps` steps."""
 
@@ -310,7 +263,7 @@ class StageRolledBack(Event):
     to_stage: int | None = None  # None: to the teacher itself
 
 
-@_fact
+@fact
 class LossDiverged(Event):
     """The loss was not finite or exploded; `remedy` says what was done about it."""
 
@@ -325,7 +278,7 @@ class LossDiverged(Event):
 # Files
 
 
-@_fact
+@fact
 class SamplesSaved(Event):
     """A picture was written; `path` is relative to the run folder."""
 
@@ -336,7 +289,7 @@ class SamplesSaved(Event):
     steps: int | None = None  # sampling steps
 
 
-@_fact
+@fact
 class CheckpointSaved(Event):
     """A checkpoint is on the disk, whole; `path` is relative to the run folder."""
 
@@ -347,7 +300,7 @@ class CheckpointSaved(Event):
     is_accepted: bool = False  # the accepted student of its stage, which is kept
 
 
-@_fact
+@fact
 class Exported(Event):
     """The student was written in a form that others read."""
 
@@ -359,7 +312,7 @@ class Exported(Event):
 # Control
 
 
-@_fact
+@fact
 class CommandAcknowledged(Event):
     """The worker obeyed a command, or says why not.
 
@@ -374,7 +327,7 @@ class CommandAcknowledged(Event):
     stage: int | None = None
 
 
-@_fact
+@fact
 class Paused(Event):
     """Training holds still at a step's end.
 
@@ -386,7 +339,7 @@ class Paused(Event):
     is_memory_freed: bool = False
 
 
-@_fact
+@fact
 class Continued(Event):
     """A pause ended."""
 
@@ -394,7 +347,7 @@ class Continued(Event):
     reason: str = "command"
 
 
-@_fact
+@fact
 class DiskLow(Event):
     """There is less room than the next checkpoint needs."""
 
@@ -403,7 +356,7 @@ class DiskLow(Event):
     needed_bytes: int
 
 
-@_fact
+@fact
 class LogLine(Event):
     """A line of the run's log; `level` as in logging ("INFO", "WARNING", "ERROR")."""
 
@@ -411,7 +364,7 @@ class LogLine(Event):
     text: str
 
 
-@_fact
+@fact
 class UnknownEvent(Event):
     """An event of a newer kind, or one whose body does not fit its kind.
 

@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.message import Message
 from textual.widget import Widget
 
 from engine.run import RunFolder
@@ -40,6 +41,17 @@ _SIGNS = {"searched": "✶", "rejected": "✗", "original": "○"}
 _STROKES = {"student": "solid", "uniform": "dotted"}
 
 
+class ChartPane(Pane):
+    """Where the chart is drawn, to fit."""
+
+    class Fitted(Message):
+        """There is another size to fit."""
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Ask for a chart of this size."""
+        self.post_message(self.Fitted())
+
+
 class CompareScreen(DiffoptScreen):
     """Compare."""
 
@@ -66,7 +78,7 @@ class CompareScreen(DiffoptScreen):
         """Yield chart, table and samples."""
         yield Pane("Compare", EMPTY, id="empty")
         with Horizontal(id="top"):
-            yield Pane("Quality", id="chart")
+            yield ChartPane("Quality", id="chart")
             yield CompareTable()
         yield SamplesPane("Samples")
 
@@ -221,6 +233,10 @@ class CompareScreen(DiffoptScreen):
     def _fit(self) -> None:
         if self.runs:
             self._place_tabs()
+
+    def on_chart_pane_fitted(self) -> None:
+        """Draw the chart for the room that it got."""
+        if self.runs:
             self._show_chart()
 
     def _place_tabs(self) -> None:
@@ -231,7 +247,6 @@ class CompareScreen(DiffoptScreen):
             pane.display = not is_away
             pane.heading = _tab_strip(name) if self.is_narrow else None
         self.query_one("#top").display = not self.is_narrow or self._tab != "samples"
-        self.call_after_refresh(self._show_chart)
 
     def action_next_tab(self) -> None:
         """Show the next pane in the shared place."""

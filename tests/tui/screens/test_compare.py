@@ -101,8 +101,8 @@ def test_marked_runs_stand_side_by_side(
     play: Callable[..., None], marked: list[Path], size: tuple[int, int]
 ) -> None:
     async def story(stage: Stage) -> None:
+        await until(lambda: "◆ ladder" in stage.text("chart"), stage.pilot.pause)
         chart = stage.text("chart")
-        assert "◆ ladder" in chart
         assert "▲ smoke" in chart
         assert "uniform grid, no training" in chart
         assert "threshold 0.975" in chart
