@@ -90,7 +90,7 @@ def _own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 @pytest.fixture(scope="module")
 def worker_config(write_config: Write) -> str:
     """One stage that trains for some seconds."""
-    return write_config(iterations=60)
+    return write_config(iterations=40)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class Worked:
         while not is_there():
             assert time.monotonic() < deadline, self.run.log_path.read_text()
             assert self.process.poll() is None, self.run.log_path.read_text()
-            time.sleep(0.01)
+            time.sleep(0.03)
 
     def ask(self, kind: CommandKind) -> str | None:
         command = Command.new(kind, client="a test")
