@@ -10,6 +10,7 @@ would let two workers write in turn. Safe to call from several threads.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sqlite3
@@ -43,6 +44,7 @@ from engine.run.wal import Wal
 _T = TypeVar("_T")
 
 _ENGINE_PATIENCE_MS = 60_000  # a client that was halted as it wrote shall not end a run
+_LOOK_SECONDS = 0.1  # a look for commands asks SQLite at least this often
 _TELLING_SECONDS = 0.25  # metrics, and the place they give, may come later by this
 
 
@@ -64,6 +66,7 @@ class JournalWriter(Closing):
         self._patience_ms = BUSY_TIMEOUT_MS
         self._wal = Wal(path, self._connection, self._lock)
         self._version_without_commands: int | None = None
+        self._last_look = (-math.inf, self._wal.mark())  # when, and at which WAL, none was found
         self._told_at = 0.0  # when `progress` was last written, by the monotonic clock
         self._to_tell: dict[str, Any] = {}  # latest values that wait with the metrics
         # What a commit took, and waited for others before it began; told with the heartbeat.
@@ -225,16 +228,23 @@ class JournalWriter(Closing):
         """Return the commands that nobody has answered, oldest first.
 
         Asked at every step: where nobody else has written since none was found, none is looked for.
+        The WAL's time tells most of that, and SQLite now and then the rest: two writes within a
+        tick of the file system's clock look alike.
         """
+        now, mark = time.monotonic(), self._wal.mark()
+        if mark == self._last_look[1] and now - self._last_look[0] < _LOOK_SECONDS:
+            return []
         with self._lock, explained(self.path):
             (version,) = self._connection.execute("pragma data_version").fetchone()
             if version == self._version_without_commands:
+                self._last_look = (now, mark)
                 return []
             rows = self._connection.execute(
                 "select id, kind, stage, issued_at, issued_by from command"
                 " where outcome is null order by number"
             ).fetchall()
             self._version_without_commands = None if rows else version
+            self._last_look = (-math.inf if rows else now, mark)
         return [Command(*row) for row in rows]
 
     def acknowledge(

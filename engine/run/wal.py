@@ -23,9 +23,18 @@ class Wal(Closing):
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: threading.RLock) -> None:
         self._path, self._connection, self._lock = path, connection, lock
+        self._file = path.with_name(f"{path.name}-wal")
         self._commits = 0
         self._checkpointer: sqlite3.Connection | None = None
         self._checkpoint_lock = threading.Lock()
+
+    def mark(self) -> tuple[int, int] | None:
+        """Return what differs once somebody has written: the WAL's time, in ns, and its size."""
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
 
     def count_commit(self) -> None:
         """Take note of a commit."""

@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 
 import pytest
 
 from engine.run import Command, CommandKind, CommandQueue, JournalReader, JournalWriter, RunFolder
 from engine.run.events import CommandAcknowledged, Paused
+from engine.run.wal import Wal
 
 Spawn = Callable[..., subprocess.Popen[str]]
 
@@ -42,6 +44,29 @@ def test_a_second_pause_is_a_command_of_its_own(run: RunFolder, writer: JournalW
             assert writer.acknowledge(pause, "done")
         assert [queue.outcome_of(pause.id) for pause in pauses] == ["done", "done"]
         assert writer.pending() == []
+
+
+@pytest.mark.parametrize(("is_clock_coarse", "seconds"), [(False, 1e9), (True, 0.0)])
+def test_a_look_at_every_step_finds_what_was_written_since_the_last(
+    run: RunFolder,
+    writer: JournalWriter,
+    monkeypatch: pytest.MonkeyPatch,
+    is_clock_coarse: bool,
+    seconds: float,
+) -> None:
+    """By the WAL's time; and by asking now and then, where two writes share a tick."""
+    monkeypatch.setattr("engine.run.journal._LOOK_SECONDS", seconds)
+    if is_clock_coarse:
+        monkeypatch.setattr(Wal, "mark", lambda _: (1, 1))
+    assert writer.pending() == writer.pending() == []
+    with CommandQueue(run.journal_path) as queue:
+        for kind in (CommandKind.PAUSE, CommandKind.RESUME):
+            command = Command.new(kind, client="test")
+            time.sleep(0.02)  # a tick of the file system's clock, and more
+            queue.send(command)
+            assert writer.pending() == writer.pending() == [command], "until it is answered"
+            writer.acknowledge(command, "done")
+            assert writer.pending() == []
 
 
 def test_an_answer_stands_in_one_commit_with_what_came_of_it(
