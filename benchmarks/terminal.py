@@ -95,15 +95,18 @@ def main() -> None:
             return
         if "paint" in wanted:
             show(first_paint(root, words))
-        if set(wanted) & {"bytes", "keys", "step"}:
-            with training(root, options.recipe) as run:
+        if set(wanted) & {"bytes", "keys"}:
+            # pictures are apart: one of them is eight times the largest frame without
+            with training(root, options.recipe, "training.sample_every=0") as run:
                 for width, height in sizes:
                     if "bytes" in wanted:
                         show(count_bytes(run, width, height, options.seconds, words))
                     if "keys" in wanted:
                         show(time_keys(run, width, height, words))
-                if "step" in wanted:
-                    show(pace(run, options.pairs, options.window, words))
+        if "step" in wanted:
+            # each step is told: the worker's pace is read off two of them
+            with training(root, options.recipe, "training.report_every=1") as run:
+                show(pace(run, options.pairs, options.window, words))
 
 
 def show(figures: Iterator[Figure]) -> None:
@@ -113,12 +116,11 @@ def show(figures: Iterator[Figure]) -> None:
 
 
 @contextmanager
-def training(root: Path, recipe: str) -> Iterator[RunFolder]:
+def training(root: Path, recipe: str, *settings: str) -> Iterator[RunFolder]:
     """Start a run whose first stage trains for as long as is needed; killed at the end."""
-    text = config_to_yaml(load_config(recipe, ["training.iterations=[1000000, 250, 600]"]
-                                      if recipe == "demo" else
-                                      ["training.iterations=[1000000, 30]"]))  # fmt: skip
-    run = steering.create_and_start(root, text, label=recipe, client=CLIENT, name="measured")
+    iterations = "[1000000, 150, 600]" if recipe == "demo" else "[1000000, 30]"
+    text = config_to_yaml(load_config(recipe, [f"training.iterations={iterations}", *settings]))
+    run = steering.create_and_start(root, text, label=recipe, client=CLIENT)
     try:
         deadline = time.monotonic() + 600
         while True:
@@ -274,7 +276,7 @@ def pace(run: RunFolder, pairs: int, window: float, words: Sequence[str]) -> Ite
                 before, _, first = reader.latest()["progress"]
                 terminal.pump(window)
                 after, _, last = reader.latest()["progress"]
-                seconds[is_open] = (after - before) / max(1, last - first)
+                seconds[is_open] = (after - before) / (last - first) if last > first else 0.0
             os.kill(terminal.process.pid, signal.SIGCONT)
             if all(seconds.values()):  # a window without a step tells nothing
                 ratios.append(math.log(seconds[True] / seconds[False]))
