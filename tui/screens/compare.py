@@ -12,17 +12,16 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.message import Message
 from textual.widget import Widget
 
 from engine.run import RunFolder
-from tui.comparison import AXES, AXIS_WORDS, KINDS, METRICS, Compared, read_compared, series_of
+from tui.comparison import AXES, METRICS, Compared, read_compared
 from tui.format import clipped
 from tui.keys import bindings_for
 from tui.listing import mark_of
 from tui.run_columns import MARKS, QUIET, series_style
-from tui.scatter import Line, scatter
 from tui.screens.base import DiffoptScreen
+from tui.widgets.compare_chart import CompareChart
 from tui.widgets.compare_table import CompareTable
 from tui.widgets.pane import Pane
 from tui.widgets.samples import SamplesPane, open_on_desktop
@@ -36,20 +35,6 @@ EMPTY = (
     "samples.",
 )
 TABS = ("chart", "table", "samples")
-_HOLLOW = "◇△□◦☆▽"
-_SIGNS = {"searched": "✶", "rejected": "✗", "original": "○"}
-_STROKES = {"student": "solid", "uniform": "dotted"}
-
-
-class ChartPane(Pane):
-    """Where the chart is drawn, to fit."""
-
-    class Fitted(Message):
-        """There is another size to fit."""
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Ask for a chart of this size."""
-        self.post_message(self.Fitted())
 
 
 class CompareScreen(DiffoptScreen):
@@ -78,7 +63,7 @@ class CompareScreen(DiffoptScreen):
         """Yield chart, table and samples."""
         yield Pane("Compare", EMPTY, id="empty")
         with Horizontal(id="top"):
-            yield ChartPane("Quality", id="chart")
+            yield CompareChart("Quality", id="chart")
             yield CompareTable()
         yield SamplesPane("Samples")
 
@@ -141,70 +126,8 @@ class CompareScreen(DiffoptScreen):
         self.refresh_bindings()
 
     def _show_chart(self) -> None:
-        pane = self.query_one("#chart", Pane)
-        size = pane.scrollable_content_region.size
-        if not size.height:
-            return
-        title = f"{self.metric}{', distance from 1' if self.is_distance else ''}"
-        pane.set_title(f"{title} against {self.axis}", AXIS_WORDS[self.axis])
-        lines = self._lines()
-        legend = self._legend(size.width, {kind for _, kind in self._kinds()})
-        levels = []
-        if self.metric in ("score", "lower bound"):
-            thresholds = sorted({run.threshold for run in self.runs if run.threshold is not None})
-            levels = [(one, f"threshold {one:g}") for one in thresholds]
-        chart = scatter(
-            lines,
-            size.width,
-            size.height - len(legend),
-            levels=levels,
-            is_distance=self.is_distance,
-        )
-        if not chart:
-            chart = [Content(""), Content.styled(self._why_no_chart(), QUIET)]
-        pane.set_lines([*legend, *chart])
-
-    def _kinds(self) -> list[tuple[Compared, str]]:
-        return [
-            (run, series.kind)
-            for run in self.runs
-            for series in series_of(run, self.metric, self.axis)
-        ]
-
-    def _lines(self) -> list[Line]:
-        lines = []
-        for run in self.runs:
-            for series in series_of(run, self.metric, self.axis):
-                sign = {
-                    "student": MARKS[run.place % len(MARKS)],
-                    "uniform": _HOLLOW[run.place % len(_HOLLOW)],
-                }.get(series.kind, _SIGNS.get(series.kind, "·"))
-                stroke = _STROKES.get(series.kind, "")
-                lines.append(Line(series.points, sign, series_style(run.place), stroke))
-        return lines
-
-    def _legend(self, width: int, kinds: set[str]) -> list[Content]:
-        """Return which sign is which run, and what the strokes mean."""
-        parts: list[tuple[str, str]] = []
-        for run in self.runs:
-            sign = MARKS[run.place % len(MARKS)]
-            parts.append((f"{sign} {run.name}  ", series_style(run.place)))
-        signs = {"student": "──", "uniform": "┄◇", **_SIGNS}
-        told = [f"{signs[kind]} {words}" for kind, words in KINDS.items() if kind in kinds]
-        lines = [Content.assemble(*parts)]
-        line = ""
-        for one in told:
-            if line and len(line) + len(one) + 2 > width:
-                lines.append(Content.styled(line, QUIET))
-                line = ""
-            line += ("  " if line else "") + one
-        lines.append(Content.styled(line, QUIET))
-        return [one if one.cell_length <= width else one.truncate(width) for one in lines if one]
-
-    def _why_no_chart(self) -> str:
-        if self.axis == "seconds" and not any(run.seconds for run in self.runs):
-            return "No run has been timed yet: that is done at its end. X shows another axis."
-        return "Nothing was measured yet. The first student is looked at when a stage is trained."
+        chart = self.query_one(CompareChart)
+        chart.show_runs(self.runs, self.metric, self.axis, is_distance=self.is_distance)
 
     def _show_samples(self) -> None:
         pane = self.query_one(SamplesPane)
@@ -233,11 +156,6 @@ class CompareScreen(DiffoptScreen):
     def _fit(self) -> None:
         if self.runs:
             self._place_tabs()
-
-    def on_chart_pane_fitted(self) -> None:
-        """Draw the chart for the room that it got."""
-        if self.runs:
-            self._show_chart()
 
     def _place_tabs(self) -> None:
         for name in TABS:
