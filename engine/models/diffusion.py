@@ -20,7 +20,7 @@ from engine.diffusion.samplers import SAMPLERS, OnStep
 from engine.models.guidance import Condition, Guidance, conditional
 from engine.models.halves import compiled
 from engine.models.lora import adapted, fuse, has_adapters, shared_copy
-from engine.models.precision import held_in, narrow, quantise, widened
+from engine.models.precision import narrow, quantise, widened
 from engine.settings import LoraSettings, Precision
 
 # A condition is, for example, {"class_labels": (B,) int32}; empty where there is none.
@@ -189,15 +189,11 @@ class DiffusionModel(nn.Module):
             network, self.grid, solver=self.solver, clip_range=self.clip_range, compute_dtype=dtype
         )
 
-    def held_in(self, precision: Precision) -> "DiffusionModel":
-        """Return this model with its weights held in `precision`, computing in float32 as before.
+    def narrow(self, precision: Precision) -> None:
+        """Hold this model's own weights in `precision`, computing in float32 as before.
 
         For the base under adapters; see `engine.models.precision`.
         """
-        return self.with_grid(self.grid, network=held_in(self.network, precision))
-
-    def narrow(self, precision: Precision) -> None:
-        """Hold this model's own weights in `precision`, as `held_in` would, a tensor at a time."""
         narrow(self.network, precision)
         self._forward = None
 

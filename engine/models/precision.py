@@ -17,28 +17,12 @@ GROUP = (
 )
 
 
-def held_in(network: nn.Module, precision: Precision) -> nn.Module:
-    """Return a frozen network of the same layers with its weights held in `precision`.
+def narrow(network: nn.Module, precision: Precision) -> None:
+    """Freeze `network` and hold its weights in `precision`, a tensor at a time.
 
     "bfloat16" rounds every weight; "int8" quantises linear layers to 8 bits in groups of GROUP and
-    leaves the rest, convolutions above all, as they are. "float32" gives the network itself.
-    """
-    if precision == "float32":
-        return network
-    network = shared_copy(network)
-    if precision == "bfloat16":
-        network.update(tree_map(lambda p: p.astype(mx.bfloat16), network.parameters()))
-    else:
-        quantise(network, 8)
-    network.freeze()
-    mx.eval(network.parameters())
-    return network
-
-
-def narrow(network: nn.Module, precision: Precision) -> None:
-    """Hold the weights of `network` itself as `held_in` does, a tensor at a time.
-
-    Beside the network no more than that tensor is held; whoever shares its modules sees them
+    leaves the rest, convolutions above all, as they are; "float32" changes nothing. Beside the
+    network no more than that tensor is held; whoever shares its modules sees them
     narrowed.
     """
     for path in [path for path, _ in network.named_modules()]:

@@ -4,13 +4,13 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_map
 
 from engine.export.student import plain_network
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import load_model
-from engine.models.lora import adapters
-from engine.models.precision import held_in, widened
+from engine.models.lora import adapters, shared_copy
+from engine.models.precision import GROUP, widened
 from engine.settings import LoraSettings, Precision, TrainingSettings
 from engine.training.states import Batch
 from engine.training.trainer import Trainer
@@ -57,8 +57,34 @@ def relative(found: mx.array, wanted: mx.array) -> float:
     return float(mx.abs(found - wanted).max() / mx.abs(wanted).max())
 
 
-def test_what_is_not_narrowed_is_the_same_network(model: DiffusionModel) -> None:
-    assert held_in(model.network, "float32") is model.network
+def narrowed(model: DiffusionModel, precision: Precision) -> DiffusionModel:
+    """Return the model held in less, apart from the one that all tests share."""
+    held = model.with_grid(model.grid, network=shared_copy(model.network))
+    held.narrow(precision)
+    return held
+
+
+def held_at_once(model: DiffusionModel, precision: Precision) -> DiffusionModel:
+    """Return what narrowing comes to, by MLX's own means and all tensors together."""
+    network = shared_copy(model.network)
+    if precision == "bfloat16":
+        network.update(tree_map(lambda p: p.astype(mx.bfloat16), network.parameters()))
+    else:
+        nn.quantize(
+            network,
+            group_size=GROUP,
+            bits=8,
+            class_predicate=lambda _, m: isinstance(m, nn.Linear) and m.weight.shape[-1] % 32 == 0,
+        )
+    network.freeze()
+    return model.with_grid(model.grid, network=network)
+
+
+def test_what_is_not_narrowed_keeps_its_arrays(model: DiffusionModel) -> None:
+    kept, wanted = arrays(narrowed(model, "float32").network), arrays(model.network)
+    assert {name: id(value) for name, value in kept.items()} == {
+        name: id(value) for name, value in wanted.items()
+    }
 
 
 @pytest.mark.parametrize(("precision", "share"), [("bfloat16", 0.5), ("int8", 0.9)])
@@ -66,7 +92,7 @@ def test_a_held_base_is_smaller_and_the_original_stays(
     precision: Precision, share: float, model: DiffusionModel
 ) -> None:
     before = bytes_of(model.network)
-    held = model.held_in(precision)
+    held = narrowed(model, precision)
     assert bytes_of(held.network) <= share * before
     assert bytes_of(model.network) == before
     assert not tree_flatten(held.network.trainable_parameters())
@@ -76,7 +102,7 @@ def test_a_held_base_is_smaller_and_the_original_stays(
 def test_a_network_narrowed_itself_is_the_one_held_and_needs_no_room_beside(
     precision: Precision, model: DiffusionModel, given: tuple
 ) -> None:
-    wanted = model.held_in(precision)
+    wanted = held_at_once(model, precision)
     fresh = load_model("bundled:tiny-sd", steps=4).model
     mx.eval(fresh.network.parameters(), wanted.network.parameters())
     before, size = mx.get_active_memory(), bytes_of(fresh.network)
@@ -99,7 +125,7 @@ def test_a_network_narrowed_itself_is_the_one_held_and_needs_no_room_beside(
 def test_the_teachers_samples_move_little(
     precision: Precision, most: float, model: DiffusionModel, given: tuple
 ) -> None:
-    moved_by = relative(model.held_in(precision).sample(*given), model.sample(*given))
+    moved_by = relative(narrowed(model, precision).sample(*given), model.sample(*given))
     assert 1e-6 < moved_by < most
 
 
@@ -107,7 +133,7 @@ def test_the_teachers_samples_move_little(
 def test_a_student_starts_as_the_held_teacher_and_shares_its_arrays(
     precision: Precision, model: DiffusionModel, given: tuple
 ) -> None:
-    held = model.held_in(precision)
+    held = narrowed(model, precision)
     student = held.student(lora=LORA)
     ours = {id(value) for value in arrays(held.network).values()}
     frozen = [value for name, value in arrays(student.network).items() if ".lora_" not in name]
@@ -120,7 +146,7 @@ def test_an_export_computes_what_the_gate_saw(
     precision: Precision, model: DiffusionModel, given: tuple
 ) -> None:
     """In float32, from the base as it was held: not from the weights that were once loaded."""
-    student = moved(model.held_in(precision).student(lora=LORA))
+    student = moved(narrowed(model, precision).student(lora=LORA))
     plain = plain_network(student)
     for name, value in arrays(plain).items():
         assert value.dtype == mx.float32, name
@@ -134,7 +160,7 @@ def test_an_export_computes_what_the_gate_saw(
 def test_training_moves_adapters_in_float32_and_leaves_the_base(
     precision: Precision, model: DiffusionModel, given: tuple
 ) -> None:
-    held = model.held_in(precision)
+    held = narrowed(model, precision)
     student = held.student(lora=LORA)
     before = {
         name: np.array(value.astype(mx.float32))
@@ -161,7 +187,7 @@ def test_training_moves_adapters_in_float32_and_leaves_the_base(
 def test_widening_undoes_what_holding_did_but_for_rounding(model: DiffusionModel) -> None:
     wanted = dict(tree_flatten(model.network.parameters()))
     for precision, most in (("bfloat16", 2**-8), ("int8", 2**-7)):
-        again = dict(tree_flatten(widened(held_in(model.network, precision)).parameters()))  # type: ignore[arg-type]
+        again = dict(tree_flatten(widened(narrowed(model, precision).network).parameters()))  # type: ignore[arg-type]
         assert again.keys() == wanted.keys()
         for name, value in wanted.items():
             assert float(mx.abs(again[name] - value).max()) <= most * float(mx.abs(value).max())
