@@ -25,11 +25,11 @@ import pyte.modes
 from engine.run.closing import Closing
 
 HOUSE = Path(__file__).resolve().parents[1]
-_TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-    "del os.environ['PYTHONCOERCECLOCALE']; "
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
+
+
+def _take_terminal() -> None:
+    """Make the standard input this session's terminal, so that its end hangs the program up."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 class OnTerminal(Closing):
@@ -54,16 +54,16 @@ class OnTerminal(Closing):
         settings = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "SSH_"))}
         inherited.pop("NO_COLOR", None)
-        # the shim must not set LC_CTYPE for the program, as Python does in a C locale
-        own = {"PYTHONPATH": str(HOUSE), "PYTHONCOERCECLOCALE": "0"}
+        own = {"PYTHONPATH": str(HOUSE)}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _TAKE_TERMINAL, *command],
+            list(command),
             stdin=slave,
             stdout=slave,
             stderr=slave,
             start_new_session=True,
             cwd=HOUSE,
             env=inherited | own | settings | (environment or {}),
+            preexec_fn=_take_terminal,
         )
         os.close(slave)
         self.started = time.monotonic()

@@ -312,7 +312,7 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
 
     def action_quit_and_stop(self) -> None:
         """Ask, then checkpoint, stop the run's engine and leave."""
-        self.run_worker(self._quit_and_stop(), exclusive=True, group="ask")
+        self.run_worker(self._quit_and_stop, exclusive=True, group="ask")
 
     async def _quit_and_stop(self) -> None:
         from tui.dialogs import confirm

@@ -12,13 +12,13 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import DiffoptError
 from engine.run import JournalReader, RunFolder
 from engine.run.events import Evaluated, SamplesSaved, StageAccepted
+from engine.run.fact import Fact
 from tui.fold import fold
 from tui.gallery import SampleFile
 from tui.state import RunView
@@ -42,8 +42,7 @@ _PARTS = ("fidelity", "distribution", "band_energy")
 _TIMED = re.compile(r"wall clock, ([0-9.]+) s against ([0-9.]+) s;.*batch ([0-9]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Fact):
     """A sampler that was measured."""
 
     kind: str  # "student", "rejected", "uniform", "searched", "original"
@@ -53,8 +52,7 @@ class Point:
     seconds: float | None = None  # a sample, by the clock
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(Fact):
     """A run as Compare shows it."""
 
     path: Path
@@ -82,8 +80,7 @@ class Compared:
         return self.path.name
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(Fact):
     """A line of the chart: points (x, y) by rising x."""
 
     run: Compared

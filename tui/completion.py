@@ -7,9 +7,10 @@ spelling of what stands there already is kept, `~` and relative paths among it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+
+from engine.run.fact import Fact
 
 BUNDLED = {
     "model_path": ("bundled:digits",),
@@ -21,8 +22,7 @@ _FILES = {"data.prompts": (".txt", ".csv", ".jsonl"), "save": (".yaml", ".yml")}
 _MOST_ENTRIES = 5000  # of a folder: the screen waits meanwhile
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Fact):
     """What a text becomes, and the names that fit where they are several or none."""
 
     text: str

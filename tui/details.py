@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from textual.content import Content
 
 from engine.errors import DiffoptError
 from engine.run import JournalReader, MetricPoint, RunFolder
+from engine.run.fact import Fact
 from tui import format as words
 from tui.fold import fold, with_progress
 from tui.listing import RunRow
@@ -29,8 +29,7 @@ _POINTS = 32
 _MOST_CHANGES = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(Fact):
     """What was read of a run."""
 
     view: RunView

@@ -6,7 +6,6 @@ may demand that a name be typed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -15,9 +14,10 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
+from engine.run.fact import Fact
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+
+class Choice(Fact):
     """A button."""
 
     id: str
@@ -25,8 +25,7 @@ class Choice:
     is_destructive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Fact):
     """What is asked, and the buttons. The first choice is the safe one: n and esc take it.
 
     `yes` is the choice that `y` takes, the second where it is not named. `typed` must be typed

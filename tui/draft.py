@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.config_check import Checked, Fault, check_text
 from engine.errors import ConfigError
+from engine.run.fact import Fact
 from tui import draft_file
 from tui.draft_file import FoundDraft, Source
 from tui.schema import defaults, flat, key_order, settings_by_key
@@ -27,15 +28,13 @@ _MOST_STEPS = 500
 DiskState = Literal["same", "changed", "gone"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(Fact):
     text: str  # as it was before
     what: str  # what was typed into: a key, or "yaml"
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Fact):
     """A setting with two values; MISSING stands for none."""
 
     key: str

@@ -10,19 +10,18 @@ import hashlib
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ConfigError
 from engine.files import replacing
 from engine.run import RunFolder
+from engine.run.fact import Fact
 from engine.run.lock import state_folder
 
 _HEADER = "# draft of diffopt-tui, not saved yet; based on "
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Fact):
     """What a draft was opened from."""
 
     name: str  # for the header: "configs/mine.yaml", "recipe demo", "run digits", "clone of digits"
@@ -38,8 +37,7 @@ class Source:
         return digest_of(self.text)
 
 
-@dataclass(frozen=True, slots=True)
-class FoundDraft:
+class FoundDraft(Fact):
     """Changes of an earlier session that were never saved."""
 
     path: Path

@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from engine.errors import DiffoptError
 from engine.run import CommandRecord, JournalReader, MetricPoint, RunFolder, RunState, RunStatus
+from engine.run.fact import Fact
 from engine.run.reader import Poll
 from tui.fold import fold, with_progress
 from tui.logbook import LogBook, WorkerLog
@@ -35,8 +36,7 @@ _PATIENCE_SECONDS = 0.05  # for one who has locked the journal: the screen must 
 _BROKEN = (DiffoptError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Fact):
     """What is known of a run at one moment."""
 
     run: RunFolder

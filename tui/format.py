@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from dataclasses import dataclass
+
+from engine.run.fact import Fact
 
 # a viewer's words.duration and its like
 from engine.run.figures import NOTHING as NOTHING
@@ -25,8 +26,7 @@ FULL, EMPTY = "█", "░"
 PARTS = "▏▎▍▌▋▊▉"  # of a full cell, from the left
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Fact):
     """How a state is shown: never by colour alone."""
 
     glyph: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from engine.run.events import SamplesSaved
+from engine.run.fact import Fact
 from tui.format import clipped
 from tui.halfcell import Palette, Row, beside, draw, pixels_per_cell, width_of
 from tui.sheet import Sheet
@@ -16,8 +16,7 @@ _GAP = 1
 _BLANK: Row = [("", None, None)]
 
 
-@dataclass(frozen=True, slots=True)
-class SampleFile:
+class SampleFile(Fact):
     """A sheet that a run has saved."""
 
     path: str  # relative to the run folder
@@ -44,8 +43,7 @@ class SampleFile:
         return f"stage {self.stage}{step}"
 
 
-@dataclass(frozen=True, slots=True)
-class Arrangement:
+class Arrangement(Fact):
     """How pictures are laid out.
 
     `is_stacked`: samplers one below the other, names at the left; else side by side, names above.

@@ -8,9 +8,10 @@ to what the terminal has before runs of one colour are joined, so that a picture
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from engine.run.fact import Fact
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,8 +33,7 @@ _SIXTEEN: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Palette:
+class Palette(Fact):
     """What the terminal can show."""
 
     colours: int = 1 << 24  # 0: none at all

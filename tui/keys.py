@@ -7,8 +7,9 @@ work; what a screen lacks is neither shown nor bound there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from engine.run.fact import Fact
 
 if TYPE_CHECKING:
     from textual.binding import Binding
@@ -17,8 +18,7 @@ APP = ("app",)
 ALL = ("runs", "config", "live", "compare")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Fact):
     """A key, or several, with what it does and where."""
 
     id: str  # for the keymap of ui.yaml: run.pause

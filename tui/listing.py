@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from engine.run.events import (
     StageAccepted,
     StageStarted,
 )
+from engine.run.fact import Fact
 from tui.fold import fold, with_progress
 from tui.pace import progress_of, seconds_left
 from tui.state import RunView
@@ -41,8 +42,7 @@ _BRIEF = (
 _BRIEF_KINDS = tuple(kind.__name__ for kind in _BRIEF)
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(Fact):
     """A run as the table shows it."""
 
     path: Path

@@ -12,15 +12,16 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from engine.run.fact import Fact
 
 SECONDS = 2
 _NVIDIA = "utilization.gpu,power.draw,temperature.gpu,memory.used,memory.total"
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(Fact):
     """A GPU's figures; None for what the tool does not tell."""
 
     busy: float | None = None  # share of one
@@ -32,8 +33,7 @@ class Gpu:
     system_watts: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Fact):
     """One look at the machine; None for what cannot be known."""
 
     cpu: float | None = None  # share of one, over all cores

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from engine.run.fact import Fact
 
 SAME_KIND_SECONDS = 5.0
 KEPT = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Fact):
     """One line for a person."""
 
     time: float  # seconds since the epoch

@@ -9,15 +9,14 @@ import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 COLORS = {"auto": None, "truecolor": "truecolor", "256": "256", "16": "standard", "none": None}
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What the dashboard was started with."""
 
     runs_dir: Path

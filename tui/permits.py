@@ -1,7 +1,8 @@
-"""What may be done to a run now, and why not: greys keys out and says the reason. Pure."""
+"""What may be done to a run now, and why not: greys keys out and says the reason."""
 
 from __future__ import annotations
 
+from engine.run import RunFolder
 from tui.follow import Snapshot
 
 RUN_ACTIONS = (
@@ -67,3 +68,10 @@ def _is_training(snapshot: Snapshot) -> bool:
     if snapshot.state == "paused":  # what was let go of is begun again when it goes on
         return one.train.state == "running"
     return one.train.state == "running" and one.state == "running"
+
+
+def why_no_report(run: RunFolder) -> str | None:
+    """Return why there is nothing to read yet; None where there is."""
+    if run.report_path.is_file():
+        return None
+    return f"{run.name} has no report yet; it is written when the run is done."

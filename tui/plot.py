@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from engine.run.fact import Fact
 from engine.run.metrics import MetricPoint
 from tui import format as words
 from tui.format import BARS
@@ -20,8 +20,7 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # braille, by 
 NOT_FINITE = "!"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Fact):
     """The lowest and highest value of a chart."""
 
     low: float

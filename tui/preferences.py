@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.files import write_text
+from engine.run.fact import Fact
 from engine.run.lock import state_folder
 
 BELLS = ("off", "bell", "notification")
@@ -36,8 +37,7 @@ def config_folder() -> Path:
     return (Path(base) if base else Path.home() / ".config") / "diffopt"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Fact):
     """The newest event of a run that a person had before them, and when that was (epoch)."""
 
     event_id: int

@@ -6,12 +6,12 @@ is for `engine.estimate` to say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from engine.run.fact import Fact
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+
+class Preset(Fact):
     """One line of the list."""
 
     name: str

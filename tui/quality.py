@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from textual.content import Content
 
+from engine.run.fact import Fact
 from tui import format as words
 from tui.plot import Limits, gauge, value_labels
 from tui.state import RunView
@@ -20,8 +20,7 @@ _BOTTOMS = (0.99, 0.98, 0.97, 0.96, 0.95, 0.94, 0.92, 0.9, 0.85, 0.8, 0.7, 0.5)
 _SIGNS = {True: ("✓", "$success"), False: ("✗", "$error"), None: ("●", "$primary")}
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Fact):
     """The last word on the quality of one try."""
 
     label: str  # stage.try

@@ -11,10 +11,10 @@ import difflib
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import UserError
+from engine.run.fact import Fact
 from tui.listing import RunRow
 
 HINT = "state:failed  score>0.95  steps<=4  age<2d  name:digits  -archived:yes  or any word"
@@ -56,8 +56,7 @@ class QueryError(UserError):
     """A query cannot be understood; it says which term and what would do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Fact):
     """What the table is to show; the empty one shows all that is not archived."""
 
     text: str

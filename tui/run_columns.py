@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from textual.content import Content
 
+from engine.run.fact import Fact
 from tui import format as words
 from tui.listing import UNREADABLE, RunRow
 
@@ -29,8 +29,7 @@ _PERCENT = 6
 _MOST_PROGRESS, _MOST_STAGE = 26, 28
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Fact):
     """One column; the one of highest `rank` is left out first where there is no room."""
 
     key: str
@@ -141,8 +140,7 @@ SORTS: tuple[Column, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Fact):
     """The columns that fit with their widths, and how wide the name is."""
 
     columns: tuple[tuple[Column, int], ...]

@@ -9,9 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from textual.content import Content
 
+from engine.run.fact import Fact
 from tui import format as words
 from tui.plot import limits_of
 
@@ -21,8 +23,7 @@ _QUIET = "$text-muted"
 _GROUND = "$text-disabled"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """Points by rising x, each drawn as `sign`; joined where `stroke` is "solid" or "dotted"."""
 
     points: tuple[tuple[float, float], ...]
@@ -85,8 +86,7 @@ def scatter(
     return [*rows, *_axis(ticks, across, lambda x: round(place((x, 1.0))[0] / 2))]
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
+class _Scale(Fact):
     low: float
     high: float
     is_distance: bool

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import types
 import typing
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
+
+from engine.run.fact import Fact
 
 Kind = Literal[
     "bool", "choice", "int", "float", "text", "path", "ints", "floats", "texts", "choices"
@@ -22,8 +23,7 @@ SECTION_NAMES = (
 PATHS = ("model_path", "data.images", "data.prompts")
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Fact):
     """One key."""
 
     key: str  # "training.batch_size"
@@ -48,8 +48,7 @@ class Setting:
         return self.key.rpartition(".")[2]
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Fact):
     """A group of settings; `name` is "" for the five above all sections."""
 
     name: str

@@ -6,11 +6,11 @@ The engine writes how a sheet is laid out into the PNG itself; one without it is
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import DataError
+from engine.run.fact import Fact
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,8 +20,7 @@ LAYOUT_KEY = "diffopt:sheet"  # engine.pictures writes it
 _SMALLEST_SIDE = 48  # of a picture on a sheet, enlarged to that by the engine
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Fact):
     """How pictures stand on a sheet; lengths in pixels of a picture, before enlarging."""
 
     rows: int
@@ -40,8 +39,7 @@ class Layout:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
+class Sheet(Fact):
     """The pictures of a sheet by row, as small as they were made."""
 
     path: Path

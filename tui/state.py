@@ -6,7 +6,7 @@ sentences in telling.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from engine.run.events import (
@@ -23,14 +23,14 @@ from engine.run.events import (
     RunStopped,
     SamplesSaved,
 )
+from engine.run.fact import Fact
 
 _Kept = TypeVar("_Kept")
 
 KEPT = 200  # of what may come without end: samples, checkpoints, answers, scores
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Fact):
     """One stretch of work: "cache", "plan", "train", "gate", "evaluate", "export", ..."""
 
     name: str
@@ -56,16 +56,14 @@ class Phase:
         return min(max(0, self.done), self.total) / self.total
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(Fact):
     """A measured quality, and when."""
 
     time: float
     event: Evaluated
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Fact):
     """Something that befell a try and has a line of its own: begun again, diverged, taken up."""
 
     time: float
@@ -73,8 +71,7 @@ class Note:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class TryView:
+class TryView(Fact):
     """One try of one stage."""
 
     attempt: int
@@ -98,8 +95,7 @@ class TryView:
     notes: tuple[Note, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StageView:
+class StageView(Fact):
     """One reduction with its tries."""
 
     stage: int
@@ -134,8 +130,7 @@ class StageView:
         return found or TryView(attempt, started=time)
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Fact):
     """A pause that lasts."""
 
     since: float
@@ -144,8 +139,7 @@ class Pause:
     is_memory_freed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RunView:
+class RunView(Fact):
     """What is known of a run after its events so far."""
 
     state: str = "queued"  # what the events say; RunFolder.status knows lost and stuck besides

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import RunError
 from engine.run import RunFolder, RunState, find_run, list_runs
+from engine.run.fact import Fact
 from tui.options import Options
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Fact):
     """What to open first; Runs where all is None."""
 
     run: RunFolder | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.run.events import (
     CheckpointSaved,
@@ -33,8 +33,7 @@ ORIGINAL_WORDS = "sample the original"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of the log; `id` is its event's, 0 for a line of worker.log."""
 
     time: float

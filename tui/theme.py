@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from textual.design import ColorSystem
 from textual.theme import Theme
 
 from engine.errors import UserError
+from engine.run.fact import Fact
 
 BUNDLED = ("midnight", "paper", "ember", "fjord", "contrast", "okabe", "sixteen", "mono")
 DEFAULT = "midnight"
@@ -46,8 +46,7 @@ class ThemeError(UserError):
     """A theme is missing, or its file cannot be used; it names the file and the key."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedTheme:
+class LoadedTheme(Fact):
     """A theme that can be applied."""
 
     theme: Theme

@@ -7,8 +7,9 @@ decided here by what matters now, and overruled by what a person opened or close
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from engine.run.fact import Fact
 from engine.run.telling import PHASE_WORDS
 from tui import format as words
 from tui.pace import progress_of
@@ -16,8 +17,7 @@ from tui.state import Phase, RunView, StageView, TryView
 from tui.telling import ORIGINAL_WORDS
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Fact):
     """A line of the tree with its branches."""
 
     key: str  # what it is called over time, for what a person opened or selected
@@ -31,8 +31,7 @@ class Node:
     is_open: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class TreeLine:
+class TreeLine(Fact):
     """One line as it is drawn; `indent` holds the branches' lines before its sign."""
 
     key: str

@@ -7,10 +7,10 @@ Used by `yaml_edit`.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import yaml
 
+from engine.run.fact import Fact
 from engine.yaml_text import SettingsLoader
 
 BREAKS = "\n\r\x85\u2028\u2029"
@@ -23,8 +23,7 @@ class Unclear(Exception):
     """There is no safe place for the edit; the message says why, to follow a key and a colon."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Fact):
     """One `key: value` of a mapping, as character positions."""
 
     name: str

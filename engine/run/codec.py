@@ -43,11 +43,11 @@ def decode_event(kind: str, body: str) -> Event:
     """
     event_type = _BY_KIND.get(kind)
     if event_type is None:
-        return UnknownEvent(kind, body)
+        return UnknownEvent(kind=kind, body=body)
     try:
         return _read_record(event_type, json.loads(body))
     except (ValueError, OverflowError, _MisfitError):
-        return UnknownEvent(kind, body)
+        return UnknownEvent(kind=kind, body=body)
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:

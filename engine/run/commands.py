@@ -12,12 +12,12 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
 from engine.run.closing import Closing
+from engine.run.fact import Fact
 from engine.run.schema import explained, open_to_write
 
 
@@ -37,8 +37,7 @@ class CommandKind(StrEnum):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Fact):
     """One request.
 
     `kind` is a CommandKind, or the word of a newer client, which the worker refuses by name.
@@ -59,8 +58,7 @@ class Command:
         return cls(uuid.uuid4().hex, str(CommandKind(kind)), stage, time.time(), who_am_i(client))
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRecord:
+class CommandRecord(Fact):
     """A command with its answer.
 
     `outcome` None while the worker has not answered, "withdrawn" where there was none to answer;

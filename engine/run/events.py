@@ -10,15 +10,12 @@ Steps are run-wide: they count optimiser steps from the run's start, over all st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from engine.run.fact import Event, fact
+from engine.run.fact import Event, Fact
 
 PHASES = ("probe", "load", "cache", "plan", "train", "evaluate", "gate", "export")
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedStage:
+class PlannedStage(Fact):
     """One reduction that the run means to make."""
 
     stage: int
@@ -26,8 +23,7 @@ class PlannedStage:
     output_steps: int
 
 
-@dataclass(frozen=True, slots=True)
-class RankedGrid:
+class RankedGrid(Fact):
     """One candidate grid with the quality it was measured to have; higher is better."""
 
     name: str
@@ -38,7 +34,6 @@ class RankedGrid:
 # The run as a whole
 
 
-@fact
 class RunQueued(Event):
     """The run folder exists and waits for its turn."""
 
@@ -47,7 +42,6 @@ class RunQueued(Event):
     engine_version: str = ""
 
 
-@fact
 class RunStarted(Event):
     """A worker took the run up for the first time."""
 
@@ -57,7 +51,6 @@ class RunStarted(Event):
     engine_version: str = ""
 
 
-@fact
 class RunResumed(Event):
     """A worker took a stopped, lost or failed run up again from a checkpoint.
 
@@ -72,7 +65,6 @@ class RunResumed(Event):
     engine_version: str = ""
 
 
-@fact
 class RunPlanned(Event):
     """The run's stages are known, so that a screen can draw what is still to come."""
 
@@ -82,7 +74,6 @@ class RunPlanned(Event):
     stages: tuple[PlannedStage, ...]
 
 
-@fact
 class RunStopped(Event):
     """The worker left after a checkpoint, as asked; `resume` takes the run up again."""
 
@@ -90,7 +81,6 @@ class RunStopped(Event):
     reason: str
 
 
-@fact
 class RunFinished(Event):
     """The run came to its end.
 
@@ -105,7 +95,6 @@ class RunFinished(Event):
     seconds: float
 
 
-@fact
 class RunFailed(Event):
     """The run ended in an error; `log_tail` holds the last lines of its log."""
 
@@ -114,7 +103,6 @@ class RunFailed(Event):
     log_tail: str = ""
 
 
-@fact
 class RunCancelled(Event):
     """The run was ended by a person."""
 
@@ -125,7 +113,6 @@ class RunCancelled(Event):
 # Phases and stages
 
 
-@fact
 class PhaseStarted(Event):
     """One of PHASES began; `total` counts in `unit`, None where it cannot be known."""
 
@@ -135,7 +122,6 @@ class PhaseStarted(Event):
     unit: str = ""
 
 
-@fact
 class PhaseProgressed(Event):
     """How far a phase is; sent once a second at most."""
 
@@ -146,7 +132,6 @@ class PhaseProgressed(Event):
     eta_seconds: float | None = None
 
 
-@fact
 class PhaseFinished(Event):
     """A phase ended well; `summary` is one line for a person."""
 
@@ -156,7 +141,6 @@ class PhaseFinished(Event):
     summary: str = ""
 
 
-@fact
 class GridChosen(Event):
     """The timesteps that a sampler with `steps` steps will visit; `ranking` has the best first."""
 
@@ -167,7 +151,6 @@ class GridChosen(Event):
     ranking: tuple[RankedGrid, ...] = ()
 
 
-@fact
 class StageStarted(Event):
     """A reduction from `input_steps` to `output_steps` began."""
 
@@ -176,7 +159,6 @@ class StageStarted(Event):
     output_steps: int
 
 
-@fact
 class TryStarted(Event):
     """A try of a stage began.
 
@@ -192,7 +174,6 @@ class TryStarted(Event):
     timesteps: tuple[float, ...] = ()
 
 
-@fact
 class StageTrained(Event):
     """A try's training ended; what it is worth is not known yet."""
 
@@ -204,7 +185,6 @@ class StageTrained(Event):
     seconds: float
 
 
-@fact
 class Evaluated(Event):
     """A sampler was measured against the teacher.
 
@@ -226,7 +206,6 @@ class Evaluated(Event):
     mode: str = "pixels"  # or "latents": scores of different modes are never compared
 
 
-@fact
 class StageAccepted(Event):
     """The gate let a student pass; it is the next stage's teacher."""
 
@@ -238,7 +217,6 @@ class StageAccepted(Event):
     checkpoint: str | None = None
 
 
-@fact
 class StageRejected(Event):
     """The gate held a student back.
 
@@ -253,7 +231,6 @@ class StageRejected(Event):
     next_remedy: str | None = None
 
 
-@fact
 class StageRolledBack(Event):
     """The run fell back to the last accepted student, which samples in `to_steps` steps."""
 
@@ -263,7 +240,6 @@ class StageRolledBack(Event):
     to_stage: int | None = None  # None: to the teacher itself
 
 
-@fact
 class LossDiverged(Event):
     """The loss was not finite or exploded; `remedy` says what was done about it."""
 
@@ -278,7 +254,6 @@ class LossDiverged(Event):
 # Files
 
 
-@fact
 class SamplesSaved(Event):
     """A picture was written; `path` is relative to the run folder."""
 
@@ -289,7 +264,6 @@ class SamplesSaved(Event):
     steps: int | None = None  # sampling steps
 
 
-@fact
 class CheckpointSaved(Event):
     """A checkpoint is on the disk, whole; `path` is relative to the run folder."""
 
@@ -300,7 +274,6 @@ class CheckpointSaved(Event):
     is_accepted: bool = False  # the accepted student of its stage, which is kept
 
 
-@fact
 class Exported(Event):
     """The student was written in a form that others read."""
 
@@ -312,7 +285,6 @@ class Exported(Event):
 # Control
 
 
-@fact
 class CommandAcknowledged(Event):
     """The worker obeyed a command, or says why not.
 
@@ -327,7 +299,6 @@ class CommandAcknowledged(Event):
     stage: int | None = None
 
 
-@fact
 class Paused(Event):
     """Training holds still at a step's end.
 
@@ -339,7 +310,6 @@ class Paused(Event):
     is_memory_freed: bool = False
 
 
-@fact
 class Continued(Event):
     """A pause ended."""
 
@@ -347,7 +317,6 @@ class Continued(Event):
     reason: str = "command"
 
 
-@fact
 class DiskLow(Event):
     """There is less room than the next checkpoint needs."""
 
@@ -356,7 +325,6 @@ class DiskLow(Event):
     needed_bytes: int
 
 
-@fact
 class LogLine(Event):
     """A line of the run's log; `level` as in logging ("INFO", "WARNING", "ERROR")."""
 
@@ -364,7 +332,6 @@ class LogLine(Event):
     text: str
 
 
-@fact
 class UnknownEvent(Event):
     """An event of a newer kind, or one whose body does not fit its kind.
 
@@ -373,10 +340,6 @@ class UnknownEvent(Event):
 
     kind: str
     body: str  # JSON
-
-    def __init__(self, kind: str, body: str) -> None:
-        """Keep what was written."""
-        super().__init__(kind=kind, body=body)
 
 
 EVENT_TYPES: tuple[type[Event], ...] = (

@@ -17,7 +17,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -35,6 +34,7 @@ from engine.run.disk import (
     write_atomically,
 )
 from engine.run.events import RunQueued
+from engine.run.fact import Fact
 from engine.run.journal import JournalWriter
 from engine.run.lock import FileLock, holder_of, is_locked
 from engine.run.mounts import Mount, network_file_system
@@ -57,8 +57,7 @@ _INTERMEDIATE = (
 _PULSE_MISSED_SECONDS = 3.0  # of a heartbeat a second: time to ask the system what is the matter
 
 
-@dataclass(frozen=True, slots=True)
-class RunStatus:
+class RunStatus(Fact):
     """A run's state, with what stands behind it."""
 
     state: RunState
@@ -69,8 +68,7 @@ class RunStatus:
     heartbeat_age_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunFolder:
+class RunFolder(Fact):
     """A run folder that exists; made by `create` or `open`."""
 
     path: Path

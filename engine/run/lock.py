@@ -12,18 +12,17 @@ import os
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.run.closing import Closing
+from engine.run.fact import Fact
 
 _OWNING_TRIES = 40
 _OWNING_WAIT_SECONDS = 0.025
 _NOTE_BYTES = 8192  # a path has 4096 at most
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Fact):
     """What a lock's file says of the process that took it last; None for what cannot be read."""
 
     pid: int | None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.run.schema import ROLLUP_STEPS
 
@@ -31,8 +31,7 @@ from rollup where name = :name and level = :finer
 """
 
 
-@dataclass(frozen=True, slots=True)
-class MetricPoint:
+class MetricPoint(NamedTuple):
     """What a metric did over the steps `first` to `last`.
 
     Mean, lo and hi are NaN where no value was finite (n = 0).

@@ -9,8 +9,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from engine.run.fact import Fact
 
 NETWORK_TYPES = frozenset({
     "9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fuse.ceph",
@@ -22,8 +23,7 @@ NETWORK_TYPES = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Fact):
     """A folder where a file system hangs, and that file system's type as the system calls it."""
 
     point: str

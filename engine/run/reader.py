@@ -12,14 +12,14 @@ import math
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from engine.run.closing import Closing
 from engine.run.codec import decode_event
 from engine.run.commands import Command, CommandRecord
 from engine.run.events import Event
+from engine.run.fact import Fact
 from engine.run.metrics import MetricPoint, read_points
 from engine.run.schema import (
     BUSY_TIMEOUT_MS,
@@ -34,8 +34,7 @@ _EVENT = "select id, t, kind, stage, body from event"
 _COMMAND = "select id, kind, stage, issued_at, issued_by, outcome, event from command"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """An event, its place in the journal and when it was written, in seconds since the epoch."""
 
     id: int
@@ -45,8 +44,7 @@ class StoredEvent:
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(Fact):
     """What is new since the last poll, seen at one moment.
 
     Poll again `after=last_id`, at once if `has_more`.

@@ -12,13 +12,13 @@ import errno
 import json
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import RunError
 from engine.files import sync_path
 from engine.run.commands import who_am_i
 from engine.run.disk import is_launch_alive, write_atomically
+from engine.run.fact import Fact
 from engine.run.folder import RunFolder
 from engine.run.lock import FileLock, is_locked
 from engine.run.state import RunState
@@ -28,8 +28,7 @@ _ARCHIVED = "archived.json"
 _TRASHED = "trashed.json"
 
 
-@dataclass(frozen=True, slots=True)
-class TrashedRun:
+class TrashedRun(Fact):
     """A run in the trash; `name` is the one it had, and gets back."""
 
     path: Path

@@ -5,8 +5,9 @@ Folder.py gathers the facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from engine.run.fact import Fact
 
 HEARTBEAT_STALE_SECONDS = 60.0
 PATIENCE_SECONDS = 300.0
@@ -35,8 +36,7 @@ class RunState(StrEnum):
         return self in (RunState.DONE, RunState.FAILED, RunState.CANCELLED, RunState.LOST)
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
+class RunFacts(Fact):
     """What is known about a run.
 
     Ages are by a clock that no one can set, and None where nothing was written.

@@ -6,7 +6,6 @@ whether a configuration's model can be loaded is for the caller to find out befo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import engine
@@ -14,6 +13,7 @@ from engine.errors import RunError
 from engine.run.commands import Command, CommandKind, CommandQueue
 from engine.run.disk import write_atomically
 from engine.run.events import CommandAcknowledged, RunCancelled
+from engine.run.fact import Fact
 from engine.run.folder import RunFolder, RunStatus
 from engine.run.journal import JournalWriter
 from engine.run.reader import JournalReader
@@ -23,8 +23,7 @@ from engine.run.state import RunState
 ANSWER_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Fact):
     """What a worker said to a command."""
 
     outcome: str  # "done", "refused", "superseded", "withdrawn": nobody was there to answer

@@ -5,8 +5,6 @@ The log of the dashboard and `diffopt log` say the same of an event.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from engine.run import figures
 from engine.run.events import (
     CheckpointSaved,
@@ -40,6 +38,7 @@ from engine.run.events import (
     TryStarted,
     UnknownEvent,
 )
+from engine.run.fact import Fact
 
 PHASE_WORDS = {
     "probe": "look at the machine",
@@ -53,8 +52,7 @@ PHASE_WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Fact):
     """An event in words; `level` as in logging."""
 
     level: str

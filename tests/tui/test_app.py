@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +39,7 @@ def test_every_bundled_theme_dresses_every_screen(
     options: Options, theme: str, go: Callable[..., Any]
 ) -> None:
     async def story() -> str:
-        app = DiffoptApp(replace(options, theme=theme))
+        app = DiffoptApp(options._replace(theme=theme))
         async with app.run_test(size=(80, 24)) as pilot:
             for key in "234?":
                 await pilot.press(key)

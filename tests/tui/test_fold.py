@@ -84,7 +84,7 @@ def test_every_prefix_of_a_true_journal_gives_a_valid_view(name: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.permutations(range(len(SMOKE))), st.integers(0, len(SMOKE)))
 def test_a_stirred_true_journal_gives_a_valid_view(order: list[int], length: int) -> None:
-    events = [replace(SMOKE[old], id=new) for new, old in enumerate(order[:length], start=1)]
+    events = [SMOKE[old]._replace(id=new) for new, old in enumerate(order[:length], start=1)]
     check_whole(fold(RunView(), events), events)
 
 
@@ -281,7 +281,7 @@ def test_a_pause_that_freed_memory_keeps_how_far_the_training_was() -> None:
     assert view.pause is not None
     assert view.pause.is_memory_freed
     assert "‖ train 25/100" in label_of(view)
-    going = fold(view, [replace(one, id=90) for one in stored([Continued(step=25)])])
+    going = fold(view, [one._replace(id=90) for one in stored([Continued(step=25)])])
     assert going.pause is None
 
 
@@ -349,7 +349,7 @@ def test_what_happened_while_away_is_one_sentence() -> None:
 
 
 def test_events_of_a_newer_program_are_counted_and_shown_raw() -> None:
-    (one,) = stored([UnknownEvent("TeacherReplaced", '{"by": "x"}')])
+    (one,) = stored([UnknownEvent(kind="TeacherReplaced", body='{"by": "x"}')])
     assert fold(RunView(), [one]).unknown == 1
     line = line_of(one)
     assert line is not None

@@ -1,7 +1,6 @@
 """What lies around the screens: header, footer, help, palette, dialogs, notices, themes."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -332,7 +331,7 @@ def test_moving_among_themes_previews_enter_keeps_and_escape_goes_back(
     options: Options, go: Go
 ) -> None:
     async def story() -> None:
-        app = DiffoptApp(replace(options, theme="midnight"))
+        app = DiffoptApp(options._replace(theme="midnight"))
         async with app.run_test(size=(80, 24)) as pilot:
             await pilot.press("T", "down")
             await pilot.pause()

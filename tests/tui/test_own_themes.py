@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ def test_an_own_theme_is_worn_and_remembered(options: Options, own: Path) -> Non
         await pilot.press("t")
         assert app.theme == BUNDLED[0], "the first after the last"
 
-    play(replace(options, theme="mine"), story)
+    play(options._replace(theme="mine"), story)
     assert Preferences.load().theme == BUNDLED[0]
 
 
@@ -71,7 +70,7 @@ def test_a_broken_own_theme_is_told_and_the_usual_one_stays(
         assert "mine.yaml" in told(app)
         assert app.screen.query("Pane"), "it is drawn all the same"
 
-    play(replace(options, theme="mine"), story)
+    play(options._replace(theme="mine"), story)
 
 
 def test_t_passes_over_a_broken_theme(options: Options, own: Path) -> None:
@@ -83,7 +82,7 @@ def test_t_passes_over_a_broken_theme(options: Options, own: Path) -> None:
         assert app.theme == BUNDLED[0]
         assert "aaa.yaml" in told(app)
 
-    play(replace(options, theme=BUNDLED[-1]), story)
+    play(options._replace(theme=BUNDLED[-1]), story)
 
 
 def test_a_damaged_file_of_choices_is_told_on_the_screen(options: Options) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 # Each attribute's code with the one that ends it; 22 ends both bold and dim.
 _END = {
@@ -13,8 +13,7 @@ _END = {
 _SEEN_ON_BLANKS = frozenset({"4", "7", "9", "21", "51", "52", "53"})
 
 
-@dataclass(frozen=True, slots=True)
-class Pen:
+class Pen(NamedTuple):
     """A cell's attributes and colours; "" is the terminal's own colour."""
 
     attributes: frozenset[str] = frozenset()

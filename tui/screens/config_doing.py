@@ -81,7 +81,7 @@ class ConfigDoing(DiffoptScreen):
             self.diffopt.tell(f"{self.lock}.", "warning", kind="lock")
             return
         is_run = self.draft is not None and self.draft.source.run is not None
-        self.run_worker(self._save_run() if is_run else self._save(), exclusive=True, group="ask")
+        self.run_worker(self._save_run if is_run else self._save, exclusive=True, group="ask")
 
     async def _save_run(self) -> None:
         """Write a run's settings and tell its worker; say what it answers."""
@@ -179,7 +179,7 @@ class ConfigDoing(DiffoptScreen):
     def offer_draft(self) -> None:
         """Ask what becomes of changes that were never saved, where there are some."""
         if self.draft is not None and not self.lock and self.draft.found_draft() is not None:
-            self.run_worker(self._offer_draft(), exclusive=True, group="ask")
+            self.run_worker(self._offer_draft, exclusive=True, group="ask")
 
     async def _offer_draft(self) -> None:
         draft = self.draft
@@ -220,7 +220,7 @@ class ConfigDoing(DiffoptScreen):
         if (reason := why_not_start(draft, "")) is not None:
             self.diffopt.tell(f"cannot start: {reason}", "warning", kind="run")
             return
-        self.run_worker(self._run(), exclusive=True, group="ask")
+        self.run_worker(self._run, exclusive=True, group="ask")
 
     async def _run(self) -> None:
         from engine.config import config_to_yaml, make_paths_absolute

@@ -206,7 +206,7 @@ class ConfigPanes(ConfigTaking):
         self._cost_timer = self.set_timer(COST_SECONDS, self._begin_cost)
 
     def _begin_cost(self) -> None:
-        self.run_worker(self._find_cost(), exclusive=True, group="cost")
+        self.run_worker(self._find_cost, exclusive=True, group="cost")
 
     async def _find_cost(self) -> None:
         from engine import estimate

@@ -81,7 +81,7 @@ class ConfigTaking(ConfigDoing):
     def action_presets(self) -> None:
         """Choose how much to spend, or begin from a recipe."""
         self.flush()
-        self.run_worker(self._presets(), exclusive=True, group="ask")
+        self.run_worker(self._presets, exclusive=True, group="ask")
 
     async def _presets(self) -> None:
         import asyncio

@@ -11,11 +11,10 @@ from engine.run import CommandKind
 from tui import format as words
 from tui.follow import Follower, Snapshot
 from tui.messages import CommandSent
-from tui.permits import RUN_ACTIONS, is_taking_up, why_not
+from tui.permits import RUN_ACTIONS, is_taking_up, why_no_report, why_not
 from tui.questions import about_run, about_stage
 from tui.screens.base import DiffoptScreen
 from tui.screens.live_words import ASKING, answer_words, subject
-from tui.screens.report import ReportScreen, why_no_report
 
 TAKING_UP_SECONDS = 15.0
 
@@ -170,6 +169,8 @@ class LiveControl(DiffoptScreen):
     def action_report(self) -> None:
         """Show the run's report."""
         if self.snapshot is not None:
+            from tui.screens.report import ReportScreen
+
             self.app.push_screen(ReportScreen(self.snapshot.run))
 
     def action_duplicate(self) -> None:

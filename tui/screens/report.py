@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from tui.app import DiffoptApp
 
 
-def why_no_report(run: RunFolder) -> str | None:
-    """Return why there is nothing to read yet; None where there is."""
-    if run.report_path.is_file():
-        return None
-    return f"{run.name} has no report yet; it is written when the run is done."
-
-
 class _Report(Pane):
     def __init__(self, run: RunFolder, text: str) -> None:
         super().__init__(f"Report of {run.name}", subtitle="o path · ← → wide tables · esc closes")

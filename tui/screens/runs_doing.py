@@ -16,10 +16,9 @@ from engine.run import CommandKind, RunFolder, shelf
 from tui import format as words
 from tui.follow import Snapshot
 from tui.listing import RunRow
-from tui.permits import RUN_ACTIONS, is_taking_up, why_not
+from tui.permits import RUN_ACTIONS, is_taking_up, why_no_report, why_not
 from tui.questions import about_emptying, about_run, about_stage, about_trash
 from tui.screens.base import DiffoptScreen
-from tui.screens.report import ReportScreen, why_no_report
 from tui.state import RunView
 from tui.widgets.run_table import RunTable
 
@@ -120,6 +119,8 @@ class RunDeeds(DiffoptScreen):
     def action_report(self) -> None:
         """Show the run's report."""
         if self.row is not None:
+            from tui.screens.report import ReportScreen
+
             self.app.push_screen(ReportScreen(RunFolder(self.row.path)))
 
     def action_edit_config(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual import events
@@ -12,14 +11,14 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
 
+from engine.run.fact import Fact
 from tui import format as words
 from tui.comparison import Compared
 from tui.run_columns import MARKS, QUIET, judged, padded, series_style
 from tui.widgets.pane import Pane
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(Fact):
     title: str
     width: int
     rank: int  # the highest is left out first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from rich.segment import Segment
@@ -12,6 +11,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from engine.run.fact import Fact
 from tui.keys import BY_ID, KEYS, key_words
 
 # What a screen is there for comes first, and is seen where room is short.
@@ -25,8 +25,7 @@ _FIRST = {
 _PLACE = {key.id: place for place, key in enumerate(KEYS)}
 
 
-@dataclass(frozen=True, slots=True)
-class LiveKey:
+class LiveKey(Fact):
     """A binding that works now."""
 
     id: str

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
+from engine.run.fact import Fact
 from tui.schema import SECTION_NAMES, Section, Setting, sections
 from tui.typed_values import MISSING, shown
 from tui.widgets.line_editor import LineEditor
@@ -20,8 +20,7 @@ CHANGED, WRONG, LOCKED = "●", "✗", "▪"
 MUTED, DIM = "$text-muted", "$text-disabled"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Fact):
     """A section's header, or a setting."""
 
     section: Section

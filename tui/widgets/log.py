@@ -7,7 +7,7 @@ every row again with each line.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from textual import events
@@ -25,8 +25,7 @@ _COLOURS = {"DEBUG": "$text-disabled", "INFO": "$text-muted", "WARNING": "$warni
 _HEAD = 15  # "14:04:31 info  "
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     line: Line
     text: str
     is_first: bool

@@ -56,7 +56,7 @@ def test_a_newer_journal_is_shown_and_not_touched(full: Path) -> None:
         assert reader.notice is not None
         assert "Update diffopt" in reader.notice
         assert "\n" not in reader.notice
-        assert reader.facts()[-1].event == UnknownEvent("StageDreamt", '{"depth":2}')
+        assert reader.facts()[-1].event == UnknownEvent(kind="StageDreamt", body='{"depth":2}')
         assert len(reader.metrics("loss", 10)) == 7
     for opened in (JournalWriter, CommandQueue):
         with pytest.raises(RunError, match="Update diffopt"):

@@ -54,7 +54,7 @@ def test_a_float_that_is_not_finite_survives_json_that_has_no_such_number(loss: 
 def test_an_unknown_kind_is_kept_letter_for_letter() -> None:
     body = '{"b":1,  "a": [2]}'
     event = decode_event("StageDreamt", body)
-    assert event == UnknownEvent("StageDreamt", body)
+    assert event == UnknownEvent(kind="StageDreamt", body=body)
     assert (kind_of(event), encode_event(event)) == ("StageDreamt", body)
     assert event_to_dict(event) == {"kind": "StageDreamt", "body": {"a": [2], "b": 1}}
 
@@ -74,7 +74,7 @@ def test_an_unknown_kind_is_kept_letter_for_letter() -> None:
     ],
 )
 def test_a_body_that_does_not_fit_its_kind_is_kept_raw(body: str) -> None:
-    assert decode_event("StageStarted", body) == UnknownEvent("StageStarted", body)
+    assert decode_event("StageStarted", body) == UnknownEvent(kind="StageStarted", body=body)
 
 
 def test_a_field_of_a_newer_version_is_left_out() -> None:
@@ -86,7 +86,7 @@ def test_a_field_of_a_newer_version_is_left_out() -> None:
 
 def test_nested_records_are_checked_too() -> None:
     body = '{"original_steps":50,"target_steps":4,"threshold":0.95,"stages":[{"stage":1}]}'
-    assert decode_event("RunPlanned", body) == UnknownEvent("RunPlanned", body)
+    assert decode_event("RunPlanned", body) == UnknownEvent(kind="RunPlanned", body=body)
     planned = RunPlanned(
         original_steps=50, target_steps=4, threshold=0.95, stages=(PlannedStage(1, 50, 4),)
     )

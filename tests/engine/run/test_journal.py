@@ -52,7 +52,7 @@ def some_event(rng: random.Random) -> Event:
             PhaseProgressed(phase="train", done=rng.randrange(99), total=None),
             StageStarted(stage=rng.randrange(9), input_steps=50, output_steps=22),
             Paused(step=rng.randrange(99)),
-            UnknownEvent("StageDreamt", f'{{"depth": {rng.random()}}}'),
+            UnknownEvent(kind="StageDreamt", body=f'{{"depth": {rng.random()}}}'),
             StageAccepted(stage=1, attempt=1, score=rng.random(), lower_bound=0.9, threshold=0.95),
         ]
     )

@@ -52,7 +52,10 @@ def test_words_are_those_of_a_person() -> None:
     trained = StageTrained(
         stage=1, attempt=1, step=9, iterations=9, final_loss=math.nan, seconds=200.0
     )
-    said = {event: tell(event) for event in (trained, Continued(step=3), UnknownEvent("X", "{}"))}
+    said = {
+        event: tell(event)
+        for event in (trained, Continued(step=3), UnknownEvent(kind="X", body="{}"))
+    }
     assert [told.text for told in said.values() if told] == [
         "trained in 3m20s, loss nan",
         "going on at step 3",

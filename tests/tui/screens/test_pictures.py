@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,7 +58,7 @@ def text_of(app: DiffoptApp) -> str:
 @pytest.mark.parametrize("size", SIZES)
 def test_runs_looks_as_it_did(house: list[Path], options: Options, size: tuple[int, int]) -> None:
     async def check() -> None:
-        app = DiffoptApp(replace(options, theme="mono", is_ascii=size == (80, 24)))
+        app = DiffoptApp(options._replace(theme="mono", is_ascii=size == (80, 24)))
         app.marked[:] = [house[1]]
         async with app.run_test(size=size) as pilot:
             screen = app.screen
@@ -76,7 +75,7 @@ def test_compare_looks_as_it_did(
     house: list[Path], options: Options, size: tuple[int, int]
 ) -> None:
     async def check() -> None:
-        app = DiffoptApp(replace(options, theme="mono", is_ascii=size == (80, 24)))
+        app = DiffoptApp(options._replace(theme="mono", is_ascii=size == (80, 24)))
         app.marked[:] = house
         async with app.run_test(size=size) as pilot:
             await pilot.press("4")
