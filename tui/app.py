@@ -25,6 +25,7 @@ from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, steering
 from tui.dialogs import Dialog, Question
 from tui.display.frames import LeanFrames
+from tui.display.rules import StyleRules
 from tui.keys import BY_ID, bindings_for
 from tui.messages import CommandSent, RunOpened
 from tui.notices import Notices, end_signal
@@ -99,7 +100,7 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
             self.set_keymap(self.preferences.keys)
         self.themes = ThemeLibrary(config_folder() / "themes")
         self._wear_first_theme()
-        self._parse_rules_once()
+        self.stylesheet = StyleRules(variables=self.get_css_variables())
         if self.no_color:  # Textual would send greys
             self._filters = [
                 NoColor() if isinstance(one, Monochrome) else one for one in self._filters
@@ -131,24 +132,6 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
             self.tell(str(error), "error")
         else:
             self.open_run(run)
-
-    def _parse_rules_once(self) -> None:
-        """Parse the style sheets with the theme's colours at once, and again only for others.
-
-        Textual parses them with its own theme first, and then twice more: a fifth of a start.
-        """
-        sheet = self.stylesheet
-        sheet.set_variables(self.get_css_variables())
-        parsed, reparse = self.get_css_variables(), sheet.reparse
-
-        def reparse_where_colours_differ() -> None:
-            nonlocal parsed
-            wanted = self.get_css_variables()
-            if wanted != parsed:
-                parsed = wanted
-                reparse()
-
-        sheet.reparse = reparse_where_colours_differ
 
     def _wear_first_theme(self) -> None:
         colours = {"standard": 16, "256": 256}.get(self.console.color_system or "")

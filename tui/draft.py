@@ -9,13 +9,12 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.config_check import Checked, Fault, check_text
 from engine.errors import ConfigError
-from engine.run.fact import Fact
+from engine.run.fact import Fact, changed
 from tui import draft_file
 from tui.draft_file import FoundDraft, Source
 from tui.schema import defaults, flat, key_order, settings_by_key
@@ -256,7 +255,7 @@ class Draft:
         draft_file.write_file(target, self._text)
         draft_file.drop_draft(self.source)
         opened = draft_file.open_source(target)
-        self.source = replace(opened, text=self._text)
+        self.source = changed(opened, text=self._text)
         self._kept = None
         return target
 
@@ -298,7 +297,7 @@ class Draft:
             self._rebase(self._on_disk())
 
     def _rebase(self, text: str) -> None:
-        self.source = replace(self.source, text=text)
+        self.source = changed(self.source, text=text)
 
     def _on_disk(self) -> str:
         assert self.source.path is not None

@@ -8,7 +8,6 @@ fold_phases.py, stages in fold_stages.py.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from engine.run.events import (
     CheckpointSaved,
@@ -41,6 +40,7 @@ from engine.run.events import (
     TryStarted,
     UnknownEvent,
 )
+from engine.run.fact import changed
 from engine.run.reader import StoredEvent
 from tui.fold_phases import at_rest, begun, finished, progressed
 from tui.fold_stages import answered, evaluated, in_stages, planned
@@ -52,7 +52,7 @@ def fold(view: RunView, events: Iterable[StoredEvent]) -> RunView:
     for stored in events:
         if stored.id > view.last_id:
             seconds, until = _worked(view, stored)
-            view = replace(
+            view = changed(
                 _after(view, stored),
                 last_id=stored.id,
                 last_time=stored.time,
@@ -120,23 +120,23 @@ def _after(view: RunView, stored: StoredEvent) -> RunView:
         case Evaluated():
             return evaluated(view, event, time)
         case GridChosen():
-            return replace(view, grid=event)
+            return changed(view, grid=event)
         case RunPlanned():
             return planned(view, event)
         case SamplesSaved():
-            return replace(view, samples=kept(view.samples, (time, event)))
+            return changed(view, samples=kept(view.samples, (time, event)))
         case CheckpointSaved():
-            return replace(view, checkpoints=view.checkpoints + 1, last_checkpoint=(time, event))
+            return changed(view, checkpoints=view.checkpoints + 1, last_checkpoint=(time, event))
         case Exported():
-            return replace(view, exported=kept(view.exported, event))
+            return changed(view, exported=kept(view.exported, event))
         case CommandAcknowledged():
             return answered(view, event, time)
         case LogLine():
-            return replace(view, last_log=event)
+            return changed(view, last_log=event)
         case DiskLow():
-            return replace(view, disk_low=event)
+            return changed(view, disk_low=event)
         case UnknownEvent():
-            return replace(view, unknown=view.unknown + 1)
+            return changed(view, unknown=view.unknown + 1)
         case _:
             return _of_the_run(view, event, time)
 
@@ -144,7 +144,7 @@ def _after(view: RunView, stored: StoredEvent) -> RunView:
 def _of_the_run(view: RunView, event: object, time: float) -> RunView:
     match event:
         case RunQueued():
-            return replace(
+            return changed(
                 view,
                 state="queued",
                 label=event.label,
@@ -155,7 +155,7 @@ def _of_the_run(view: RunView, event: object, time: float) -> RunView:
         case RunStarted() | RunResumed():
             view = at_rest(view, "stopped")
             is_again = isinstance(event, RunResumed)
-            return replace(
+            return changed(
                 view,
                 state="running",
                 pid=event.pid,
@@ -176,24 +176,24 @@ def _of_the_run(view: RunView, event: object, time: float) -> RunView:
             if (
                 event.is_memory_freed
             ):  # the work was let go of, and is begun again from what was kept
-                view = replace(at_rest(view, "stopped"), resumed_since_try=True)
+                view = changed(at_rest(view, "stopped"), resumed_since_try=True)
             pause = Pause(time, event.step, event.reason, event.is_memory_freed)
-            return replace(view, state="paused", pause=pause)
+            return changed(view, state="paused", pause=pause)
         case Continued():
             view = _without_pause(view, time)
-            return replace(view, state="running", disk_low=None)
+            return changed(view, state="running", disk_low=None)
         case RunStopped():
             view = at_rest(_without_pause(view, time), "stopped")
-            return replace(view, state="paused", stopped=event, ended=time)
+            return changed(view, state="paused", stopped=event, ended=time)
         case RunFinished():
             view = at_rest(_without_pause(view, time), "done")
-            return replace(view, state="done", result=event, ended=time)
+            return changed(view, state="done", result=event, ended=time)
         case RunFailed():
             view = at_rest(_without_pause(view, time), "failed")
-            return replace(view, state="failed", failure=event, ended=time)
+            return changed(view, state="failed", failure=event, ended=time)
         case RunCancelled():
             view = at_rest(_without_pause(view, time), "cancelled")
-            return replace(view, state="cancelled", cancelled=event, ended=time)
+            return changed(view, state="cancelled", cancelled=event, ended=time)
         case _:
             return view
 
@@ -202,4 +202,4 @@ def _without_pause(view: RunView, time: float) -> RunView:
     if view.pause is None:
         return view
     spent = max(0.0, time - view.pause.since)
-    return replace(view, pause=None, paused_seconds=view.paused_seconds + spent)
+    return changed(view, pause=None, paused_seconds=view.paused_seconds + spent)

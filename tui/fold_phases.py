@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from engine.run.events import (
     PhaseFinished,
     PhaseProgressed,
     PhaseStarted,
 )
+from engine.run.fact import changed
 from tui.state import Phase, RunView, StageView, TryView, kept
 
 _RUN_PHASES = ("probe", "load", "plan", "export")
@@ -21,7 +20,7 @@ def begun(view: RunView, event: PhaseStarted, time: float) -> RunView:
     known = _find(view, event.phase, event.stage)
     if event.phase == "evaluate" and known is not None and known.state == "running":
         # the last look takes samples of its own first, and says so by the same name
-        phase = replace(phase, started=known.started, depth=known.depth + 1)
+        phase = changed(phase, started=known.started, depth=known.depth + 1)
     return _put(view, phase, is_new=True)
 
 
@@ -31,7 +30,7 @@ def progressed(
     """Return the view with a phase's progress; one that was not known begins unless told not to."""
 
     def moved(phase: Phase) -> Phase:
-        return replace(
+        return changed(
             phase,
             done=event.done,
             total=event.total if event.total is not None else phase.total,
@@ -54,8 +53,8 @@ def finished(view: RunView, event: PhaseFinished, time: float) -> RunView:
     if phase is None:
         phase = Phase(event.phase, event.stage, time - max(0.0, event.seconds))
     elif phase.depth > 0:
-        return _put(view, replace(phase, depth=phase.depth - 1, eta_seconds=None, told=time))
-    ended = replace(
+        return _put(view, changed(phase, depth=phase.depth - 1, eta_seconds=None, told=time))
+    ended = changed(
         phase,
         state="done",
         seconds=event.seconds,
@@ -104,28 +103,28 @@ def _put(view: RunView, phase: Phase, *, is_new: bool = False) -> RunView:
     place = _place(view, phase.name, phase.stage)
     if place == "others":
         rest = [p for p in view.others if (p.name, p.stage) != (phase.name, phase.stage)]
-        return replace(view, others=kept(tuple(rest), phase))
+        return changed(view, others=kept(tuple(rest), phase))
     if place not in ("stage", "inner"):
-        return replace(view, **{place: phase})
+        return changed(view, **{place: phase})
     owner = view.stage(phase.stage) if place == "stage" else view.current_stage
     if owner is None:
         owner = StageView(phase.stage or 0)
     if phase.name == "cache":
-        return view.with_stage(replace(owner, cache=phase))
+        return view.with_stage(changed(owner, cache=phase))
     one = owner.current or TryView(1, started=phase.started)
     if place == "inner":
-        one = replace(one, inner=phase)
+        one = changed(one, inner=phase)
     elif phase.name == "train":
-        one = replace(one, train=phase)
+        one = changed(one, train=phase)
     else:
-        one = replace(one, gate=phase, inner=None if is_new else one.inner)
+        one = changed(one, gate=phase, inner=None if is_new else one.inner)
     return view.with_stage(_running(owner, phase).with_try(one))
 
 
 def _running(stage: StageView, phase: Phase) -> StageView:
     if phase.state != "running" or stage.state not in ("waiting", "skipped"):
         return stage
-    return replace(stage, state="running", started=phase.started)
+    return changed(stage, state="running", started=phase.started)
 
 
 def at_rest(view: RunView, end: str) -> RunView:
@@ -134,11 +133,11 @@ def at_rest(view: RunView, end: str) -> RunView:
     def rested(phase: Phase | None) -> Phase | None:
         if phase is None or phase.state != "running":
             return phase
-        return replace(phase, state="done" if end == "done" else "stopped", eta_seconds=None)
+        return changed(phase, state="done" if end == "done" else "stopped", eta_seconds=None)
 
     def rested_try(one: TryView) -> TryView:
         state = "stopped" if one.state == "running" else one.state
-        return replace(
+        return changed(
             one,
             state=state,
             train=rested(one.train),
@@ -153,14 +152,14 @@ def at_rest(view: RunView, end: str) -> RunView:
         if is_final:
             state = {"waiting": "skipped", "running": "stopped"}.get(state, state)
         stages.append(
-            replace(
+            changed(
                 stage,
                 state=state,
                 cache=rested(stage.cache),
                 tries=tuple(map(rested_try, stage.tries)),
             )
         )
-    return replace(
+    return changed(
         view,
         **{
             name: rested(getattr(view, name))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from engine.run.events import (
     CommandAcknowledged,
     Evaluated,
@@ -17,6 +15,7 @@ from engine.run.events import (
     StageTrained,
     TryStarted,
 )
+from engine.run.fact import changed
 from tui.fold_phases import at_rest
 from tui.state import KEPT, Note, Phase, RunView, Score, StageView, TryView, kept, who
 
@@ -29,11 +28,11 @@ def planned(view: RunView, event: RunPlanned) -> RunView:
     before = known.get(first - 1)
     if before is not None and before.state == "running":
         ended = before.current.started if before.current else before.started
-        known[first - 1] = replace(before, state="split", ended=view.last_time or ended)
+        known[first - 1] = changed(before, state="split", ended=view.last_time or ended)
     for one in event.stages[:KEPT]:
         if one.stage not in known:
             known[one.stage] = _waiting(one, caches.get(one.stage))
-    return replace(
+    return changed(
         view,
         original_steps=event.original_steps,
         target_steps=event.target_steps,
@@ -61,7 +60,7 @@ def in_stages(view: RunView, event: object, time: float) -> RunView:
     stage = view.stage(event.stage) or StageView(event.stage)
     match event:
         case StageStarted():
-            stage = replace(
+            stage = changed(
                 stage,
                 input_steps=event.input_steps,
                 output_steps=event.output_steps,
@@ -72,18 +71,18 @@ def in_stages(view: RunView, event: object, time: float) -> RunView:
             )
         case TryStarted():
             stage = _tried(stage, event, time, is_taken_up=view.resumed_since_try)
-            view = replace(view, resumed_since_try=False)
+            view = changed(view, resumed_since_try=False)
         case StageTrained():
             one = stage.try_of(event.attempt, time)
-            stage = stage.with_try(replace(one, final_loss=event.final_loss))
+            stage = stage.with_try(changed(one, final_loss=event.final_loss))
         case LossDiverged():
             one = stage.try_of(event.attempt, time)
             text = f"diverged at step {event.step}: {event.remedy}"
             note = Note(time, "retried", text)
-            stage = stage.with_try(replace(one, notes=kept(one.notes, note)))
+            stage = stage.with_try(changed(one, notes=kept(one.notes, note)))
         case StageAccepted() | StageRejected():
             is_accepted = isinstance(event, StageAccepted)
-            one = replace(
+            one = changed(
                 stage.try_of(event.attempt, time),
                 state="accepted" if is_accepted else "rejected",
                 score=event.score,
@@ -93,15 +92,15 @@ def in_stages(view: RunView, event: object, time: float) -> RunView:
             )
             stage = stage.with_try(one)
             if is_accepted:
-                stage = replace(stage, state="accepted", ended=time)
+                stage = changed(stage, state="accepted", ended=time)
         case StageRolledBack():
-            stage = replace(stage, state="rolled back", ended=time, reason=event.reason)
+            stage = changed(stage, state="rolled back", ended=time, reason=event.reason)
             view = view.with_stage(stage)
             left = tuple(
-                replace(one, state="skipped") if one.state == "waiting" else one
+                changed(one, state="skipped") if one.state == "waiting" else one
                 for one in view.stages
             )
-            return at_rest(replace(view, stages=left), "stopped")
+            return at_rest(changed(view, stages=left), "stopped")
     return view.with_stage(stage)
 
 
@@ -110,10 +109,10 @@ def _tried(stage: StageView, event: TryStarted, time: float, *, is_taken_up: boo
     if known is None:
         one = TryView(event.attempt, started=time)
         if is_taken_up and stage.tries:
-            one = replace(one, notes=(Note(time, "retried", "taken up again"),))
+            one = changed(one, notes=(Note(time, "retried", "taken up again"),))
     else:
         text = "taken up again" if is_taken_up else "begun again"
-        one = replace(
+        one = changed(
             known,
             state="running",
             train=None if is_taken_up else _from_the_start(known.train),
@@ -121,7 +120,7 @@ def _tried(stage: StageView, event: TryStarted, time: float, *, is_taken_up: boo
             inner=None,
             notes=kept(known.notes, Note(time, "retried", text)),
         )
-    one = replace(
+    one = changed(
         one,
         remedy=event.remedy,
         iterations=event.iterations,
@@ -130,7 +129,7 @@ def _tried(stage: StageView, event: TryStarted, time: float, *, is_taken_up: boo
         timesteps=event.timesteps,
     )
     started = stage.started if stage.started is not None else time
-    return replace(stage, state="running", started=started, ended=None).with_try(one)
+    return changed(stage, state="running", started=started, ended=None).with_try(one)
 
 
 def _try_of(stage: StageView, attempt: int, time: float) -> TryView:
@@ -142,25 +141,25 @@ def _from_the_start(train: Phase | None) -> Phase | None:
     """Return the training of a try that a person began again: its phase goes on."""
     if train is None or train.state != "running":
         return None
-    return replace(train, done=0, eta_seconds=None)
+    return changed(train, done=0, eta_seconds=None)
 
 
 def evaluated(view: RunView, event: Evaluated, time: float) -> RunView:
     """Return the view with one more measurement."""
-    view = replace(view, scores=kept(view.scores, Score(time, event)))
+    view = changed(view, scores=kept(view.scores, Score(time, event)))
     if event.threshold is not None and view.threshold is None:
-        view = replace(view, threshold=event.threshold)
+        view = changed(view, threshold=event.threshold)
     if event.stage is None or event.attempt is None:
         return view
     stage = view.stage(event.stage) or StageView(event.stage)
     one = stage.try_of(event.attempt, time)
-    one = replace(one, final=event) if event.noise_set == "final" else replace(one, select=event)
+    one = changed(one, final=event) if event.noise_set == "final" else changed(one, select=event)
     return view.with_stage(stage.with_try(one))
 
 
 def answered(view: RunView, event: CommandAcknowledged, time: float) -> RunView:
     """Return the view with a command's answer; a retry's asker is named on its try."""
-    view = replace(view, answers=kept(view.answers, (time, event)))
+    view = changed(view, answers=kept(view.answers, (time, event)))
     if event.command != "retry-stage" or event.outcome != "done":
         return view
     # the answer stands behind the start that it led to, and knows who asked
@@ -168,5 +167,5 @@ def answered(view: RunView, event: CommandAcknowledged, time: float) -> RunView:
     one = stage.current if stage else None
     if stage is None or one is None or not one.notes or one.notes[-1].text != "begun again":
         return view
-    note = replace(one.notes[-1], text=f"begun again by {who(event.issued_by)}")
-    return view.with_stage(stage.with_try(replace(one, notes=(*one.notes[:-1], note))))
+    note = changed(one.notes[-1], text=f"begun again by {who(event.issued_by)}")
+    return view.with_stage(stage.with_try(changed(one, notes=(*one.notes[:-1], note))))

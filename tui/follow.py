@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any
 
 from engine.errors import DiffoptError
 from engine.run import CommandRecord, JournalReader, MetricPoint, RunFolder, RunState, RunStatus
-from engine.run.fact import Fact
+from engine.run.fact import Fact, changed
 from engine.run.reader import Poll
 from tui.fold import fold, with_progress
 from tui.logbook import LogBook, WorkerLog
@@ -217,15 +217,15 @@ class Follower:
         view = self.snapshot.view
         last_time = max((line.time for line in lines), default=view.last_time)
         view = with_progress(view, poll.latest.get("phase"), _told_at(poll.latest, view))
-        view = replace(view, last_id=last_id, last_time=last_time)
-        self.snapshot = replace(self.snapshot, view=view, is_loaded=True, away=words)
+        view = changed(view, last_id=last_id, last_time=last_time)
+        self.snapshot = changed(self.snapshot, view=view, is_loaded=True, away=words)
         self._told(poll, commands)
-        self.snapshot = replace(self.snapshot, away="")
+        self.snapshot = changed(self.snapshot, away="")
         return False
 
     def _folded(self, facts: list[Any]) -> None:
         self.log.add(line for line in map(line_of, facts) if line is not None)
-        self.snapshot = replace(self.snapshot, view=fold(self.snapshot.view, facts))
+        self.snapshot = changed(self.snapshot, view=fold(self.snapshot.view, facts))
 
     def _away_words(self, reader: JournalReader) -> str:
         if self._seen is None:
@@ -253,7 +253,7 @@ class Follower:
         )
         if is_news or worker_lines:
             self._changed_at = time.monotonic()
-        self.snapshot = replace(
+        self.snapshot = changed(
             before,
             view=view,
             status=status,
@@ -266,7 +266,7 @@ class Follower:
         self._deliver(self.snapshot)
 
     def _tell(self, *, problem: str) -> None:
-        self.snapshot = replace(self.snapshot, problem=problem)
+        self.snapshot = changed(self.snapshot, problem=problem)
         self._deliver(self.snapshot)
 
     def _opened(self) -> JournalReader:

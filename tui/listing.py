@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from engine.run.events import (
     StageAccepted,
     StageStarted,
 )
-from engine.run.fact import Fact
+from engine.run.fact import Fact, changed
 from tui.fold import fold, with_progress
 from tui.pace import progress_of, seconds_left
 from tui.state import RunView
@@ -179,7 +179,7 @@ class Listing:
                 if status.state in _OVER:
                     self._views.pop(path, None)
                     row = _brief(path, known.created, reader.facts(kinds=_BRIEF_KINDS))
-                    return replace(row, state=str(status.state), is_archived=shelf.is_archived(run))
+                    return changed(row, state=str(status.state), is_archived=shelf.is_archived(run))
                 view = self._views.get(path, RunView())
                 view = fold(view, reader.facts(after=view.last_id))
                 view = with_progress(view, latest.get("phase"), _time_of(latest, view))
@@ -230,12 +230,12 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
     for stored in events:
         match stored.event:
             case RunQueued() as event:
-                row = replace(row, created=stored.time, label=event.label)
+                row = changed(row, created=stored.time, label=event.label)
             case RunStarted() as event:
-                row = replace(row, device=event.device)
+                row = changed(row, device=event.device)
             case RunPlanned() as event:
                 count = len(event.stages)
-                row = replace(
+                row = changed(
                     row,
                     threshold=event.threshold,
                     original_steps=event.original_steps,
@@ -245,12 +245,12 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
                 outputs[event.stage] = event.output_steps
                 count = max(count, event.stage)
                 words = f"{event.stage}/{count} {event.input_steps}→{event.output_steps}"
-                row = replace(row, stage=words, progress=(event.stage - 1) / count)
+                row = changed(row, stage=words, progress=(event.stage - 1) / count)
             case StageAccepted() as event:
                 steps = outputs.get(event.stage)
-                row = replace(row, score=event.score, lower_bound=event.lower_bound, steps=steps)
+                row = changed(row, score=event.score, lower_bound=event.lower_bound, steps=steps)
             case RunFinished() as event:
-                row = replace(
+                row = changed(
                     row,
                     score=event.score,
                     lower_bound=event.lower_bound,
@@ -261,9 +261,9 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
                     ended=stored.time,
                 )
             case RunFailed() as event:
-                row = replace(row, reason=event.message, ended=stored.time)
+                row = changed(row, reason=event.message, ended=stored.time)
             case RunCancelled() as event:
-                row = replace(row, reason=f"by {event.cancelled_by}", ended=stored.time)
+                row = changed(row, reason=f"by {event.cancelled_by}", ended=stored.time)
             case _:
                 pass
     return row

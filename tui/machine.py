@@ -12,10 +12,9 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from engine.run.fact import Fact
+from engine.run.fact import Fact, changed
 
 SECONDS = 2
 _NVIDIA = "utilization.gpu,power.draw,temperature.gpu,memory.used,memory.total"
@@ -58,11 +57,11 @@ def look(folder: Path, gpu: Gpu | None = None, hint: str = "") -> Machine:
     with contextlib.suppress(OSError, RuntimeError):
         share = psutil.cpu_percent(None) / 100  # since the last call, so the first tells nothing
         if _looked:
-            machine = replace(machine, cpu=share)
+            machine = changed(machine, cpu=share)
         _looked[:] = [True]
     with contextlib.suppress(OSError, RuntimeError):
         memory = psutil.virtual_memory()
-        machine = replace(
+        machine = changed(
             machine,
             memory_used_bytes=memory.total - memory.available,
             memory_total_bytes=memory.total,
@@ -70,11 +69,11 @@ def look(folder: Path, gpu: Gpu | None = None, hint: str = "") -> Machine:
         )
     with contextlib.suppress(OSError):
         there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-        machine = replace(machine, disk_free_bytes=shutil.disk_usage(there).free)
+        machine = changed(machine, disk_free_bytes=shutil.disk_usage(there).free)
     with contextlib.suppress(OSError, RuntimeError, AttributeError):
         battery = psutil.sensors_battery()
         if battery is not None:
-            machine = replace(
+            machine = changed(
                 machine, is_on_battery=not battery.power_plugged, battery=battery.percent / 100
             )
     return machine

@@ -6,7 +6,6 @@ sentences in telling.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TypeVar
 
 from engine.run.events import (
@@ -23,7 +22,7 @@ from engine.run.events import (
     RunStopped,
     SamplesSaved,
 )
-from engine.run.fact import Fact
+from engine.run.fact import Fact, changed
 
 _Kept = TypeVar("_Kept")
 
@@ -122,7 +121,7 @@ class StageView(Fact):
         """Return the stage with that try in the place of its number."""
         others = [other for other in self.tries if other.attempt != one.attempt]
         tries = sorted([*others, one], key=lambda other: other.attempt)
-        return replace(self, tries=tuple(tries[-KEPT:]))
+        return changed(self, tries=tuple(tries[-KEPT:]))
 
     def try_of(self, attempt: int, time: float) -> TryView:
         """Return the try of that number, a new one where it is not known."""
@@ -206,7 +205,7 @@ class RunView(Fact):
         """Return the view with that stage in the place of its number."""
         others = [one for one in self.stages if one.stage != stage.stage]
         stages = sorted([*others, stage], key=lambda one: one.stage)
-        return replace(self, stages=tuple(stages[:KEPT]))
+        return changed(self, stages=tuple(stages[:KEPT]))
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -7,9 +7,8 @@ decided here by what matters now, and overruled by what a person opened or close
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
-from engine.run.fact import Fact
+from engine.run.fact import Fact, changed
 from engine.run.telling import PHASE_WORDS
 from tui import format as words
 from tui.pace import progress_of
@@ -231,7 +230,7 @@ def _look_node(key: str, one: TryView, view: RunView, state: str) -> Node:
     inner = one.inner if one.inner is not None and one.inner.state != "done" else None
     node = _phase_node(f"{key} look", "evaluate", inner or one.gate, view, state)
     if inner is not None:
-        node = replace(node, label="evaluate (original)")
+        node = changed(node, label="evaluate (original)")
     return node
 
 
@@ -265,4 +264,4 @@ def _evaluate_node(view: RunView, state: str) -> Node:
         for number, one in enumerate(anchors)
     )
     is_running = view.evaluate is not None and view.evaluate.state == "running"
-    return replace(node, children=children, is_open=is_running)
+    return changed(node, children=children, is_open=is_running)

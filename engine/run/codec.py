@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-import types
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from functools import cache, partial
+from typing import Any
 
-from engine.run.events import EVENT_TYPES, Event, UnknownEvent
+from engine.run.events import EVENT_TYPES, Event, PlannedStage, RankedGrid, UnknownEvent
 
 _BY_KIND: dict[str, type[Event]] = {event_type.__name__: event_type for event_type in EVENT_TYPES}
+_PARTS: dict[str, type] = {part.__name__: part for part in (PlannedStage, RankedGrid)}
+_PLAIN: dict[str, type] = {"str": str, "int": int, "bool": bool}
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -92,12 +93,11 @@ def _field_names(record_type: type) -> tuple[str, ...]:
 @cache
 def _field_readers(record_type: type) -> tuple[tuple[str, bool, Callable[[Any], Any]], ...]:
     """Return (name, whether it must be there, its reader) of each field."""
-    hints = get_type_hints(record_type)
     return tuple(
         (
             field.name,
             field.default is MISSING and field.default_factory is MISSING,
-            _reader_of(hints[field.name]),
+            _reader_of(str(field.type)),
         )
         for field in fields(record_type)
     )
@@ -115,20 +115,23 @@ def _read_record(record_type: type, content: Any) -> Any:
     return record_type(**known)
 
 
-def _reader_of(hint: Any) -> Callable[[Any], Any]:
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        (inner,) = (argument for argument in get_args(hint) if argument is not type(None))
-        read_inner = _reader_of(inner)
+@cache
+def _reader_of(annotation: str) -> Callable[[Any], Any]:
+    """Return what reads a field, by its annotation as the source spells it.
+
+    Evaluating annotations took as long as reading a whole run.
+    """
+    if annotation.endswith(" | None"):
+        read_inner = _reader_of(annotation.removesuffix(" | None"))
         return lambda value: None if value is None else read_inner(value)
-    if origin is tuple:
-        read_item = _reader_of(get_args(hint)[0])
+    if annotation.startswith("tuple["):
+        read_item = _reader_of(annotation[len("tuple[") : -1].removesuffix(", ..."))
         return lambda value: tuple(read_item(item) for item in _checked(value, list))
-    if hint is float:
+    if annotation == "float":
         return _read_float
-    if hint in (str, int, bool):
-        return lambda value: _checked(value, hint)
-    return lambda value: _read_record(hint, value)
+    if annotation in _PLAIN:
+        return partial(_checked, wanted=_PLAIN[annotation])
+    return partial(_read_record, _PARTS[annotation])
 
 
 def _read_float(value: Any) -> float:

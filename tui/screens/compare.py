@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +14,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from engine.run import RunFolder
+from engine.run.fact import changed
 from tui.comparison import AXES, METRICS, Compared, read_compared
 from tui.format import clipped
 from tui.keys import bindings_for
@@ -90,7 +90,7 @@ class CompareScreen(DiffoptScreen):
             if self._marks.get(path) != mark or path not in self._known:
                 self._known[path] = await asyncio.to_thread(read_compared, path, 0)
                 self._marks[path] = mark_of(path)
-        runs = [replace(self._known[path], place=place) for place, path in enumerate(marked)]
+        runs = [changed(self._known[path], place=place) for place, path in enumerate(marked)]
         if runs != self.runs or not runs:
             is_other = [run.path for run in runs] != [run.path for run in self.runs]
             self.runs = runs
@@ -136,7 +136,7 @@ class CompareScreen(DiffoptScreen):
             pane.show(RunFolder(self.runs[0].path), ())
             return
         samples = tuple(
-            replace(
+            changed(
                 run.sample,
                 path=str(run.path / run.sample.path),
                 title=run.name,
