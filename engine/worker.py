@@ -30,6 +30,7 @@ from engine.memory import Memory
 from engine.run import (
     Heartbeat,
     JournalFull,
+    JournalReader,
     JournalWriter,
     RunFolder,
     RunState,
@@ -46,6 +47,7 @@ from engine.run.events import (
     RunStarted,
     RunStopped,
 )
+from engine.run.worked import seconds_at_work
 from engine.settings import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -116,7 +118,6 @@ class Worker:
         self._turn: Turn | None = None
         self._awake = KeptAwake()
         self._is_paused = False
-        self._started = time.monotonic()
 
     def work(self) -> int:
         """Take the turn, run to the end, and say in the journal how it ended."""
@@ -134,7 +135,7 @@ class Worker:
                     optimized_steps=result["metrics"]["optimized_steps"],
                     score=result["metrics"]["quality_score"],
                     lower_bound=result["metrics"]["quality_lower_bound"],
-                    seconds=time.monotonic() - self._started,
+                    seconds=self._seconds_at_work(),
                 )
             )
         except StopWork as stop:
@@ -160,6 +161,10 @@ class Worker:
         if state != "stopped":
             self._tell_user(state, summary, code, result.get("metrics", {}))
         return code
+
+    def _seconds_at_work(self) -> float:
+        with JournalReader(self.run.journal_path) as reader:
+            return seconds_at_work(reader, time.time())
 
     def _worked(self) -> dict[str, Any]:
         """Read the settings and take turns on the machine until the run is done; return its result.

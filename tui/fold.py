@@ -42,6 +42,7 @@ from engine.run.events import (
 )
 from engine.run.fact import changed
 from engine.run.reader import StoredEvent
+from engine.run.worked import count_work
 from tui.fold_phases import at_rest, begun, finished, progressed
 from tui.fold_stages import answered, evaluated, in_stages, planned
 from tui.state import Pause, RunView, kept
@@ -51,7 +52,7 @@ def fold(view: RunView, events: Iterable[StoredEvent]) -> RunView:
     """Return the view after more events, oldest first. Events seen before are passed over."""
     for stored in events:
         if stored.id > view.last_id:
-            seconds, until = _worked(view, stored)
+            seconds, until = count_work(view.worked_seconds, view.worked_until, stored)
             view = changed(
                 _after(view, stored),
                 last_id=stored.id,
@@ -80,22 +81,6 @@ def with_progress(view: RunView, latest: object, time: float) -> RunView:
     except (KeyError, TypeError, ValueError, OverflowError):
         return view
     return progressed(view, event, time, may_begin=False)
-
-
-def _worked(view: RunView, stored: StoredEvent) -> tuple[float, float | None]:
-    """Return the time at work up to this event, and until when that is counted.
-
-    By facts alone, which is what every reader has. An engine that was killed worked until its last.
-    """
-    event, time, until = stored.event, stored.time, view.worked_until
-    if isinstance(event, LogLine | PhaseProgressed):
-        return view.worked_seconds, until
-    if isinstance(event, RunStarted | RunResumed):
-        return view.worked_seconds, time
-    if until is None:
-        return view.worked_seconds, time if isinstance(event, Continued) else None
-    is_end = isinstance(event, Paused | RunStopped | RunFinished | RunFailed | RunCancelled)
-    return view.worked_seconds + max(0.0, time - until), None if is_end else time
 
 
 def _after(view: RunView, stored: StoredEvent) -> RunView:

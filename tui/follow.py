@@ -1,6 +1,6 @@
 """The one reader of a run: a task that polls its journal and tells the screen what is new.
 
-It slows down where nothing happens, and survives a journal that is missing, locked, damaged,
+It slows down where a run is over, and survives a journal that is missing, locked, damaged,
 newer, deleted or put back: what was seen last stays, with the reason. No Textual.
 """
 
@@ -23,11 +23,9 @@ from tui.state import RunView
 from tui.telling import away, line_of
 
 QUICK_SECONDS = 0.15  # after a key that asks the worker for something
-BUSY_SECONDS = 0.5
-IDLE_SECONDS = 1.0
+POLL_SECONDS = 1.0
 OVER_SECONDS = 2.0
 _HURRY_SECONDS = 4.0
-_IDLE_AFTER_SECONDS = 4.0
 _CHUNK = 400  # events read at a time, so that keys are heard in between
 _LOG_LINES = 1000
 _OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
@@ -81,7 +79,6 @@ class Follower:
         deliver: Callable[[Snapshot], None],
         *,
         seen: tuple[int, float] | None = None,
-        least_seconds: float = BUSY_SECONDS,
     ) -> None:
         """Make a follower of `run`; `seen` is the event last looked at, and when."""
         self.run = run
@@ -89,14 +86,12 @@ class Follower:
         self.log = LogBook()
         self._deliver = deliver
         self._seen = seen
-        self._least_seconds = least_seconds
         self._reader: JournalReader | None = None
         self._inode: int | None = None
         self._worker_log = WorkerLog(run.log_path)
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._hurry_until = 0.0
-        self._changed_at = time.monotonic()
 
     @property
     def is_started(self) -> bool:
@@ -170,14 +165,12 @@ class Follower:
             self._wake.clear()
 
     def _pause(self) -> float:
-        now, state = time.monotonic(), self.snapshot.state
-        if now < self._hurry_until:
+        state = self.snapshot.state
+        if time.monotonic() < self._hurry_until:
             return QUICK_SECONDS
         if self.snapshot.problem is not None or state in ("done", "failed", "cancelled", "lost"):
             return OVER_SECONDS
-        if now - self._changed_at > _IDLE_AFTER_SECONDS:
-            return max(IDLE_SECONDS, self._least_seconds)
-        return self._least_seconds
+        return POLL_SECONDS
 
     # Reading
 
@@ -240,19 +233,10 @@ class Follower:
         return away(reader.facts(event_id), seconds)
 
     def _told(self, poll: Poll, commands: tuple[CommandRecord, ...]) -> None:
-        worker_lines = self._worker_log.read()
-        self.log.add(worker_lines)
+        self.log.add(self._worker_log.read())
         status = self.run.status(poll.latest)
         before = self.snapshot
         view = fold(before.view, poll.events)
-        is_news = (view, status.state, status.step, commands) != (
-            before.view,
-            before.status.state if before.status else None,
-            before.step,
-            before.commands,
-        )
-        if is_news or worker_lines:
-            self._changed_at = time.monotonic()
         self.snapshot = changed(
             before,
             view=view,

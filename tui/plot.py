@@ -29,11 +29,16 @@ class Limits(Fact):
 
     def height(self, value: float) -> float:
         """Return how high a value stands, from 0 to 1."""
+        return self.heights([value])[0]
+
+    def heights(self, values: Iterable[float]) -> list[float]:
+        """Return how high each value stands, from 0 to 1."""
         low, high = self.low, self.high
         if self.is_log:
-            value = math.log10(max(value, low))
+            values = [math.log10(max(value, low)) for value in values]
             low, high = math.log10(low), math.log10(high)
-        return min(1.0, max(0.0, (value - low) / (high - low)))
+        spread = high - low
+        return [min(1.0, max(0.0, (value - low) / spread)) for value in values]
 
     def value(self, height: float) -> float:
         """Return the value that stands so high."""
@@ -132,22 +137,19 @@ def widened(
 
 def bars(columns: Sequence[float | None], height: int, limits: Limits) -> list[str]:
     """Return `height` rows of bars, the top one first."""
-    rows: list[list[str]] = [[] for _ in range(height)]
-    for value in columns:
-        if value is None:
-            cells = [" "] * height
-        elif not math.isfinite(value):
-            cells = [" "] * (height - 1) + [NOT_FINITE]
-        else:
-            eighths = max(1, round(limits.height(value) * 8 * height))
-            full, part = divmod(eighths, 8)
-            cells = [" "] * height
-            for row in range(full):
-                cells[height - 1 - row] = BARS[-1]
-            if part:
-                cells[height - 1 - full] = BARS[part - 1]
-        for row, cell in zip(rows, cells, strict=True):
-            row.append(cell)
+    rows = [[" "] * len(columns) for _ in range(height)]
+    finite: list[tuple[int, float]] = []
+    for at, value in enumerate(columns):
+        if value is not None and math.isfinite(value):
+            finite.append((at, value))
+        elif value is not None:
+            rows[-1][at] = NOT_FINITE
+    for (at, _), share in zip(finite, limits.heights(value for _, value in finite), strict=True):
+        full, part = divmod(max(1, round(share * 8 * height)), 8)
+        for row in range(full):
+            rows[height - 1 - row][at] = BARS[-1]
+        if part:
+            rows[height - 1 - full][at] = BARS[part - 1]
     return ["".join(row) for row in rows]
 
 

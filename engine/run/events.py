@@ -92,7 +92,7 @@ class RunFinished(Event):
     optimized_steps: int | None
     score: float | None
     lower_bound: float | None
-    seconds: float
+    seconds: float  # at work, over all its engines, without pauses
 
 
 class RunFailed(Event):

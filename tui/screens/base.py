@@ -21,6 +21,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui.widgets.banner import Banner
 from tui.widgets.footer import Footer
 from tui.widgets.header import Header
 
@@ -80,9 +81,7 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
         """Lay out the frame around the body."""
         self._take_breakpoints()
         yield Header(self.NAME)
-        banner = Static("", id="banner", markup=False)
-        banner.display = False  # it has nothing to say yet
-        yield banner
+        yield Banner()
         with Container(id="body"):
             yield from self.compose_body()
         yield Footer()
@@ -115,8 +114,8 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
         self.query_one(Header).set_words(subject, right)
 
     def set_banner(self, text: str, severity: str = "information") -> None:
-        """Show a line under the header; "" takes it away."""
-        banner = self.query_one("#banner", Static)
+        """Show a sentence under the header; "" takes it away."""
+        banner = self.query_one(Banner)
         wanted = bool(text)
         if wanted:
             for name in ("information", "warning", "error"):

@@ -14,7 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 
-from tui.follow import BUSY_SECONDS, Follower, Snapshot
+from tui.follow import Follower, Snapshot
 from tui.gallery import SampleFile
 from tui.keys import bindings_for
 from tui.machine import GpuWatch, Machine, look
@@ -33,10 +33,10 @@ from tui.widgets.stage_tree import StageTree
 if TYPE_CHECKING:
     from engine.run import RunFolder
 
-CHART_SECONDS = 2.0
+CHART_SECONDS = 1.9  # of every other poll
 MACHINE_SECONDS = 4.0
 SEEN_SECONDS = 30.0
-_TREE_SECONDS = 1.0
+_TREE_SECONDS = 0.9  # of every poll, but not of those that follow a key
 EMPTY = (
     "No run is shown yet.",
     "",
@@ -58,7 +58,7 @@ class LiveScreen(LiveView):
         super().__init__()
         self.machine: Machine | None = None
         self._gpu = GpuWatch()
-        self._treed = (0.0, "")
+        self._treed = self._charted_at = 0.0
 
     def compose_body(self) -> ComposeResult:
         """Yield the panes."""
@@ -78,7 +78,6 @@ class LiveScreen(LiveView):
         """Begin with the app's run."""
         self.query_one(FindBox).display = False
         self._recall_layout()
-        self.every(CHART_SECONDS, self._show_charts)
         self.every(MACHINE_SECONDS, self._look_at_machine)
         self.every(SEEN_SECONDS, self._mark_seen)
         self._open(self.diffopt.current_run)
@@ -111,7 +110,6 @@ class LiveScreen(LiveView):
             run,
             self._on_snapshot,
             seen=(seen.event_id, seen.time) if seen is not None else None,
-            least_seconds=1.0 if self.diffopt.options.is_low else BUSY_SECONDS,
         )
         self.query_one("#stages").focus()
         self.hold_paint()
@@ -184,9 +182,11 @@ class LiveScreen(LiveView):
         self._show_tree(is_urgent=before is None or before.state != snapshot.state)
         assert self.follower is not None
         self.query_one(Log).show_book(self.follower.log)
-        if before is None or not before.is_loaded or before.state != snapshot.state:
-            self._show_charts()
+        is_other = before is None or not before.is_loaded or before.state != snapshot.state
+        if is_other:
             self._show_machine()
+        if is_other or time.monotonic() - self._charted_at >= CHART_SECONDS:
+            self._show_charts()  # in one frame with all else: each wakes the terminal
         if is_news:
             self.query_one(GridAxis).show_view(snapshot.view)
         self._show_samples()
@@ -221,16 +221,16 @@ class LiveScreen(LiveView):
     def _show_tree(self, *, is_urgent: bool) -> None:
         """Draw the stages: structure at once, progress once a second at most."""
         snapshot, now = self.snapshot, time.monotonic()
-        if snapshot is None or (not is_urgent and now - self._treed[0] < _TREE_SECONDS):
+        if snapshot is None or (not is_urgent and now - self._treed < _TREE_SECONDS):
             return
-        self._treed = (now, snapshot.state)
+        self._treed = now
         self.query_one(StageTree).show_view(snapshot.view, snapshot.state, snapshot.run.name)
 
     def _show_charts(self) -> None:
         snapshot, follower = self.snapshot, self.follower
         if snapshot is None or follower is None or not self.is_shown:
             return
-        self._show_tree(is_urgent=False)
+        self._charted_at = time.monotonic()
         drawn = (follower, snapshot.step, snapshot.view.scores, snapshot.state)
         if drawn == self._charted:
             return

@@ -214,8 +214,6 @@ class Charts(Pane):
 
     def _read(self) -> None:
         follower = self._follower
-        if follower is None or (self._is_plain and not self._is_large):
-            pass
         if follower is None:
             return
         for name in follower.metric_names()[:_MOST]:

@@ -13,6 +13,7 @@ from tui.app import DiffoptApp
 from tui.options import Options
 from tui.screens.live import LiveScreen
 from tui.targets import Target
+from tui.widgets.banner import Banner
 from tui.widgets.pane import Pane
 
 Recorded = Callable[[str], RunFolder]
@@ -43,8 +44,8 @@ class Live:
 
     @property
     def banner(self) -> str:
-        banner = self.screen.query_one("#banner")
-        return str(banner.render()) if banner.display else ""
+        banner = self.screen.query_one(Banner)
+        return str(banner.content) if banner.display else ""
 
     @property
     def told(self) -> list[str]:

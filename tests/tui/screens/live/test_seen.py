@@ -42,6 +42,7 @@ def test_a_finished_run_is_replayed(
             assert "DONE" in screen.header
             result = "10 steps became 4" if name == "smoke" else "missed the threshold"
             assert result in screen.banner
+            assert screen.banner.split()[-1] in screen.text  # in two lines where one is too short
             assert "✓" in screen.words("stages")
             assert "quality" in screen.words("charts")
             assert "999" in screen.words("timesteps")
