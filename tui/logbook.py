@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time as clock
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from tui.format import printable
@@ -15,7 +16,7 @@ from tui.telling import LEVELS, Line
 
 KEPT = 5000
 _FIRST_BYTES = 65_536
-_LOGGED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ([A-Z]+) ([\w.]+): (.*)")
+_LOGGED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d+) ([A-Z]+) ([\w.]+): (.*)")
 
 
 class LogBook:
@@ -25,6 +26,7 @@ class LogBook:
         """Start empty."""
         self._lines: list[Line] = []
         self.added = 0  # how many there ever were: who watches knows by it that there are more
+        self._stirred = 0  # `added` when a line last went between others
 
     @property
     def lines(self) -> list[Line]:
@@ -36,15 +38,21 @@ class LogBook:
         fresh = list(lines)
         if not fresh:
             return
-        is_later = not self._lines or fresh[0].time >= self._lines[-1].time
         self._lines += fresh
-        if not is_later:
-            self._lines.sort(key=lambda line: line.time)
-        del self._lines[:-KEPT]
         self.added += len(fresh)
+        newest = self._lines[-len(fresh) - 1 :]
+        if any(line.time < before.time for before, line in pairwise(newest)):
+            self._lines.sort(key=lambda line: line.time)
+            self._stirred = self.added
+        del self._lines[:-KEPT]
 
-    def since(self, added: int) -> list[Line]:
-        """Return the lines that came after `added` had been there."""
+    def since(self, added: int) -> list[Line] | None:
+        """Return the lines that came after `added` had been there, which all follow those.
+
+        None where one of them went between older ones, so that all must be looked at again.
+        """
+        if added < self._stirred:
+            return None
         missing = self.added - added
         return self._lines[-missing:] if missing > 0 else []
 
@@ -88,8 +96,9 @@ class WorkerLog:
     def _parsed(self, text: str) -> Line:
         match = _LOGGED.match(text)
         if match is not None:
-            when, level, name, text = match.groups()
+            when, milliseconds, level, name, text = match.groups()
             time = clock.mktime(clock.strptime(when, "%Y-%m-%d %H:%M:%S"))
+            time += int(milliseconds) / 1000
             self._last = (time, level if level in LEVELS else "ERROR")
             text = f"{name.removeprefix('engine.')}: {text}"
         return Line(*self._last, printable(text.expandtabs(4)))

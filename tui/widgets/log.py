@@ -59,8 +59,7 @@ class Log(Pane):
         if book.added == self._added:
             return
         fresh = book.since(self._added)
-        is_in_order = len(fresh) < 2 or fresh == sorted(fresh, key=lambda line: line.time)
-        if not is_in_order or len(self._rows) > 2 * KEPT:
+        if fresh is None or len(self._rows) > 2 * KEPT:
             self._build()
             return
         self._added = book.added

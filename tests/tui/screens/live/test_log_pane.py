@@ -8,6 +8,7 @@ from tests.tui.conftest import SIZES
 from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.screens.live.scene import Go, Recorded, live
 from tui.screens.live_view import FindBox
+from tui.telling import Line
 from tui.widgets.log import Log
 
 
@@ -118,5 +119,25 @@ def test_w_wraps_long_lines(run: RunFolder, go: Go) -> None:
                 assert "end" in screen.words("log")
                 await screen.press("w")
                 assert "end" not in screen.words("log")
+
+    go(check())
+
+
+def test_a_line_that_comes_late_is_put_where_it_belongs_and_no_other_twice(
+    recorded: Recorded, go: Go
+) -> None:
+    async def check() -> None:
+        async with live(recorded("smoke")) as screen:
+            log, follower = screen.screen.query_one(Log), screen.screen.follower
+            assert follower is not None
+            first, last = follower.log.lines[0], follower.log.lines[-1]
+            count = len(log._rows)
+            follower.log.add([Line(first.time - 1, "INFO", "came before all")])
+            log.show_book(follower.log)
+            assert [row.text for row in log._rows[:2]] == ["came before all", first.text]
+            follower.log.add([Line(last.time + 1, "INFO", "came after all")])
+            log.show_book(follower.log)
+            assert log._rows[-1].text == "came after all"
+            assert len(log._rows) == count + 2
 
     go(check())
