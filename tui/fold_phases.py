@@ -110,6 +110,8 @@ def _put(view: RunView, phase: Phase, *, is_new: bool = False) -> RunView:
     if owner is None:
         owner = StageView(phase.stage or 0)
     if phase.name == "cache":
+        if owner.input_steps is not None:  # the first stage's comes before anything is planned
+            owner = _running(owner, phase)
         return view.with_stage(changed(owner, cache=phase))
     one = owner.current or TryView(1, started=phase.started)
     if place == "inner":

@@ -318,6 +318,19 @@ def test_the_last_evaluation_goes_on_after_its_own_samples() -> None:
     assert view.evaluate.state == "done"
 
 
+def test_a_stage_begins_with_the_caching_of_its_teacher_s_paths() -> None:
+    accepted = StageAccepted(stage=1, attempt=1, score=0.99, lower_bound=0.98, threshold=0.9)
+    caching = PhaseStarted(phase="cache", stage=2, unit="samples")
+    view = fold(RunView(), stored([*BEGUN, accepted, caching]))
+    assert view.current_stage == view.stage(2)
+    assert headline(view) == "stage 2/2 · 8 → 4 · cache teacher paths"
+    assert {"● distil 8 → 4", "● cache teacher paths"} <= set(label_of(view))
+    early = PhaseStarted(phase="cache", stage=1, unit="samples")
+    view = fold(RunView(), stored([*BEGUN[:2], early]))
+    assert "● cache teacher paths" in label_of(view), "a line of its own before all is planned"
+    assert "○ distil" in label_of(view)
+
+
 def test_the_newest_progress_is_taken_from_the_latest_values() -> None:
     view = fold(RunView(), stored(BEGUN[:-1]))
     latest = {"kind": "PhaseProgressed", "phase": "train", "stage": 1, "done": 60, "total": 100}
