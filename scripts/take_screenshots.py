@@ -65,6 +65,7 @@ def main() -> None:
         scratch.mkdir()
         os.environ["XDG_CONFIG_HOME"] = os.environ["DIFFOPT_STATE_DIR"] = str(scratch)
         os.environ.pop("NO_COLOR", None)
+        os.environ["TEXTUAL_COLOR_SYSTEM"] = "truecolor"  # whatever terminal this is started in
         runs_dir = scratch / "runs"
         shutil.copytree(RECORDED, runs_dir)
         for size in SIZES:
