@@ -183,7 +183,8 @@ def _best(runs: Sequence[Compared], width: int) -> list[str]:
         told.append(f"fastest by the clock: {_times(best.speedup)}, {best.name}")
     if len({run.threshold for run in runs if run.threshold is not None}) > 1:
         told.append("The thresholds differ: scores compare, verdicts do not.")
-    return [words.clipped(one, width) for one in told]
+    room = max(20, width)
+    return [line for one in told for line in textwrap.wrap(one, room, subsequent_indent="  ")]
 
 
 def _room(width: int, columns: Sequence[_Column]) -> int:
