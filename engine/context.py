@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from time import monotonic
 from typing import Any
@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 
 from engine.config import DiffusionOptimizationConfig
-from engine.hooks import Hooks
+from engine.hooks import BetweenSteps, Hooks, Save
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel
@@ -45,6 +45,7 @@ from engine.training.trajectories import (
 Progress = Callable[[int, int], None]
 Paths = Callable[[], Trajectories]  # made, or read, when first asked for
 
+_MOST_AT_ONCE = 0.25  # of a phase; what has done more at its first word goes on from a record
 _DECODED_AT_ONCE = 8  # pictures that a kill costs
 
 
@@ -67,9 +68,28 @@ class RunContext:
     looks: Counter[str] = field(default_factory=Counter)  # how often each noise set was looked at
     pipeline: LatentPipeline | None = None  # what stands around a network of latents
     images: dict[str, Any] | None = None  # how many were given, which could not be decoded
+    cancelled: str = ""  # "cancelled by NAME", where a person ended the stages
+    held_seconds: float = 0.0  # spent in `hooks.between_steps`: paused, or saving a checkpoint
     _conditions: ConditionSets | None = None
     _select: Evaluator | None = None
     _final: Evaluator | None = None
+
+    def __post_init__(self) -> None:
+        """Count the time in which the work is held."""
+        self.hooks = replace(
+            self.hooks, between_steps=partial(self._hold, self.hooks.between_steps)
+        )
+
+    def _hold(self, between_steps: BetweenSteps, save: Save | None) -> None:
+        began = monotonic()
+        try:
+            between_steps(save)
+        finally:
+            self.held_seconds += monotonic() - began
+
+    def seconds_at_work(self) -> float:
+        """Return a clock that stands still while the work is held."""
+        return monotonic() - self.held_seconds
 
     @property
     def base_model(self) -> DiffusionModel:
@@ -118,24 +138,31 @@ class RunContext:
 
         Yield a progress callback ``(done, total)`` that is safe to call as often as one likes.
         """
-        started, last = monotonic(), 0.0
+        started, last = self.seconds_at_work(), 0.0
+        base, before = None, 0
         self.hooks.emit(PhaseStarted(phase=name, stage=stage, unit=unit))
 
         def progress(done: int, total: int) -> None:
-            nonlocal last
+            nonlocal last, base, before
             if is_interruptible:
                 self.hooks.between_steps(None)
-            now = monotonic()
+            now = self.seconds_at_work()
+            if base is None or done < before:  # it begins, goes on from a record, or begins again
+                is_new = is_interruptible and done <= total * _MOST_AT_ONCE
+                base = (started, 0) if is_new else (now, done)
+            before = done
             if now - last < 1.0 and done < total:
                 return
             last = now
-            eta = (now - started) / done * (total - done) if done else None
+            pace = (now - base[0]) / (done - base[1]) if done > base[1] else None
+            eta = pace * (total - done) if pace is not None else None
             self.hooks.emit(
                 PhaseProgressed(phase=name, done=done, total=total, stage=stage, eta_seconds=eta)
             )
 
         yield progress
-        self.hooks.emit(PhaseFinished(phase=name, seconds=monotonic() - started, stage=stage))
+        seconds = self.seconds_at_work() - started
+        self.hooks.emit(PhaseFinished(phase=name, seconds=seconds, stage=stage))
 
     def remembered(
         self, name: str, compute: Callable[[], Record], *, stage: int | None = None

@@ -12,6 +12,8 @@ from engine.memory import Memory
 from engine.run.events import CheckpointSaved, Event
 
 Result = TypeVar("Result")
+Save = Callable[[], CheckpointSaved | None]
+BetweenSteps = Callable[[Save | None], None]
 
 
 def _tell_nobody(event: Event) -> None:
@@ -22,7 +24,7 @@ def _record_nothing(step: int, metrics: Mapping[str, float]) -> None:
     """Drop metrics: nobody reads them."""
 
 
-def _go_on(save: Callable[[], CheckpointSaved | None] | None = None) -> None:
+def _go_on(save: Save | None = None) -> None:
     """Never stop the work."""
 
 
@@ -48,7 +50,7 @@ class Hooks:
 
     emit: Callable[[Event], None] = _tell_nobody
     record: Callable[[int, Mapping[str, float]], None] = _record_nothing
-    between_steps: Callable[[Callable[[], CheckpointSaved | None] | None], None] = _go_on
+    between_steps: BetweenSteps = _go_on
     rewind: Callable[[int], None] = _rewind_nothing
     with_room: Callable[[Callable[[], Any]], Any] = _just_do
     folder: Path | None = None

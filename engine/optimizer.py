@@ -223,7 +223,8 @@ class AdaptiveDiffusionOptimizer:
         run, name = self.context, f"stage-{number}-cancelled"
         cancelled = run.recall(name)
         if cancelled is not None:
-            return StageOutcome(reason=cancelled.facts["reason"])
+            run.cancelled = cancelled.facts["reason"]
+            return StageOutcome(reason=run.cancelled)
         try:
             return run_stage(
                 run,
@@ -236,8 +237,9 @@ class AdaptiveDiffusionOptimizer:
                 may_split=may_split,
             )
         except CancelStage as cancellation:
-            run.keep(name, Record(facts={"reason": str(cancellation)}))
-            return StageOutcome(reason=str(cancellation))
+            run.cancelled = str(cancellation)
+            run.keep(name, Record(facts={"reason": run.cancelled}))
+            return StageOutcome(reason=run.cancelled)
 
     def _announce(self, plan: list[int], *, first: int = 1, input_steps: int | None = None) -> None:
         inputs = [input_steps or self.base_model.steps, *plan]

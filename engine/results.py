@@ -223,6 +223,11 @@ def _frontier(run: RunContext) -> list[dict[str, Any]]:
 
 def _summary(run: RunContext, student: DiffusionModel, quality: Quality, is_reached: bool) -> str:
     base, config = run.base_model, run.config
+    if student is base and run.cancelled:
+        return (
+            f"The way to {config.target_steps} steps was {run.cancelled} before a reduction passed "
+            f"the gate: keep the original {base.steps} steps."
+        )
     if student is base:
         return (
             f"No reduction passed the gate: at a threshold of {config.quality_threshold:g} keep "
@@ -233,6 +238,11 @@ def _summary(run: RunContext, student: DiffusionModel, quality: Quality, is_reac
         return (
             f"{base.steps} steps became {student.steps} at {score}; "
             f"the threshold of {config.quality_threshold:g} holds."
+        )
+    if run.cancelled:
+        return (
+            f"The way to {config.target_steps} steps was {run.cancelled}. The fewest that pass are "
+            f"{student.steps}, at {score}."
         )
     return (
         f"{config.target_steps} steps missed the threshold of {config.quality_threshold:g}. The "

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic
 
 import numpy as np
 from mlx.utils import tree_flatten
@@ -75,7 +74,7 @@ def train_try(
     Return the student's weights and the losses; no weights, and the reason under "diverged", where
     the loss exploded at every learning rate.
     """
-    started, losses, diverged = monotonic(), [], ""
+    started, losses, diverged = run.seconds_at_work(), [], ""
     keeper = Keeper(run, plan, losses)
     start = TryStarted(
         stage=plan.stage,
@@ -123,7 +122,7 @@ def train_try(
             step=run.step + plan.iterations,
             iterations=plan.iterations,
             final_loss=losses[-1][1],
-            seconds=monotonic() - started,
+            seconds=run.seconds_at_work() - started,
         )
     )
     trained = {key: np.array(value) for key, value in tree_flatten(parameters_of(student.network))}

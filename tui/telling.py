@@ -100,7 +100,7 @@ def _news(event: Event) -> str | None:
         case RunStarted():
             return "the run began"
         case RunResumed():
-            return f"taken up again at step {event.step}"
+            return "taken up again"
         case RunFinished():
             return "the run finished"
         case RunFailed():

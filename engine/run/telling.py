@@ -160,7 +160,9 @@ def _of_the_run(event: Event) -> Told:
         case RunStarted():
             return Told("INFO", f"started on {event.device}")
         case RunResumed():
-            return Told("INFO", f"taken up again at step {event.step} on {event.device}")
+            return Told(
+                "INFO", f"taken up again, it had come to step {event.step}, on {event.device}"
+            )
         case RunPlanned():
             steps = [
                 *(str(one.input_steps) for one in event.stages[:1]),

@@ -289,7 +289,9 @@ class ProgressiveDistillation:
                 keeper.keep_fallback(snapshot_of(trainer, kept_pool, now, step))
             if self.between_steps is not None:
                 save = partial(_save, keeper, trainer, kept_pool, now, step) if keeper else None
+                held_at = monotonic()
                 self.between_steps(save)
+                since += monotonic() - held_at  # a pause is no part of the pace
         trainer.keep_average()
         raise_if_not_finite(student.network, iterations)
 

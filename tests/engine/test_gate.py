@@ -9,10 +9,11 @@ import pytest
 
 from engine.config import config_from_dict
 from engine.hooks import Hooks
+from engine.interruptions import CancelStage
 from engine.models.checkpoint import network_tensors
 from engine.models.loading import load_model
 from engine.optimizer import AdaptiveDiffusionOptimizer
-from engine.run.events import Event
+from engine.run.events import Event, StageStarted
 
 pytestmark = pytest.mark.usefixtures("eager", "few_candidates")
 
@@ -120,6 +121,33 @@ def test_the_run_ends_with_the_fewest_steps_that_passed(
     rolled_back = [event for event in told if type(event).__name__ == "StageRolledBack"]
     assert [event.to_steps for event in rolled_back] == [7]
     assert load_model(tmp_path / "run" / "export").model.steps == 7
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        (2, "The way to 1 steps was cancelled by ada. The fewest that pass are 7, at"),
+        (1, "was cancelled by ada before a reduction passed the gate: keep the original 8 steps."),
+    ],
+)
+@pytest.mark.usefixtures("no_charts")
+def test_a_stage_that_was_cancelled_is_told_as_that(
+    optimizer_of: Callable[..., AdaptiveDiffusionOptimizer], stage: int, words: str
+) -> None:
+    """Nothing was measured at its steps, so nothing is said of a threshold."""
+    begun: list[int] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, StageStarted):
+            begun.append(event.stage)
+
+    def cancel(save: object) -> None:
+        if save is not None and begun[-1] == stage:
+            raise CancelStage("cancelled by ada")
+
+    hooks = Hooks(emit=watch, between_steps=cancel)
+    optimizer = optimizer_of(stage_steps=[7, 1], threshold=0.9, hooks=hooks)
+    assert words in optimizer.optimize_diffusion_model()["summary"]
 
 
 def test_a_run_that_passes_leaves_everything_behind(

@@ -276,3 +276,22 @@ def test_reports_come_when_asked_for_and_at_the_end(
     assert {report.total_steps for report in reports} == {7}
     assert len(calls) == 7
     assert all(report.images_per_second > 0 and report.gradient_norm >= 0 for report in reports)
+
+
+def test_a_pause_is_no_part_of_the_pace(
+    teacher: DiffusionModel,
+    distillation: Callable[..., ProgressiveDistillation],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("engine.training.distill.monotonic", lambda: now[0])
+    reports: list[StepReport] = []
+
+    def half_an_hour(save: object) -> None:
+        now[0] += 1800
+
+    manager = distillation(iterations=[3], report_every=3, batch_size=8)
+    manager.on_step = lambda report, trainer: reports.append(report)
+    manager.between_steps = half_an_hour
+    manager.distill_stage(teacher, teacher.student(uniform_subset(teacher, 3)), {})
+    assert reports[0].images_per_second > 1e6, "the clock stood still while it worked"
