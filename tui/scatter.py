@@ -95,7 +95,8 @@ class _Scale(Fact):
     def of(cls, values: Sequence[float], is_distance: bool) -> _Scale:
         if is_distance:
             gaps = [max(1e-5, 1 - value) for value in values if value < 1] or [1e-3]
-            return cls(10 ** math.floor(math.log10(min(gaps))), max(max(gaps), 1e-4), True)
+            low = 10 ** math.floor(math.log10(min(gaps)))
+            return cls(low, max(max(gaps), 1e-4, 10 * low), True)
         limits = limits_of(values)
         low = limits.low if limits.low > 0 or min(values) < 0.5 else min(values)
         return cls(low, max(limits.high, low + 1e-6), False)

@@ -97,3 +97,11 @@ def test_one_point_alone_is_drawn() -> None:
 )
 def test_ticks_are_written_plainly(value: float, words: str) -> None:
     assert tick_words(value) == words
+
+
+@pytest.mark.parametrize("score", [1.0, 1.2, 0.999, 0.99, 0.9, 0.0, -9.0])
+@pytest.mark.parametrize("is_distance", [False, True])
+def test_points_of_one_height_have_a_chart_all_the_same(score: float, is_distance: bool) -> None:
+    rows = plain(Line(((4.0, score), (8.0, score)), "◆", ""), is_distance=is_distance)
+    assert len(rows) == 16
+    assert len(places(rows, "◆")) == 2

@@ -46,6 +46,11 @@ class Stage:
         return "\n".join(line.plain for line in self.screen.query_one(f"#{pane}", Pane).lines)
 
     @property
+    def drawn(self) -> str:
+        """What the terminal shows."""
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    @property
     def told(self) -> str:
         return "\n".join(notice.text for notice in self.app.notices)
 
@@ -256,6 +261,21 @@ def test_samples_step_through_the_runs_and_blink(
         assert stage.app.clipboard.endswith("ladder/samples/comparison.png")
 
     play(story, marked)
+
+
+@pytest.mark.parametrize("is_distance", [False, True])
+def test_every_metric_of_one_run_is_charted(
+    play: Callable[..., None], marked: list[Path], is_distance: bool
+) -> None:
+    async def story(stage: Stage) -> None:
+        if is_distance:
+            await stage.press("y")
+        for metric in (*METRICS[1:], METRICS[0]):
+            await stage.press("m")
+            assert metric in stage.drawn
+            assert "smoke" in stage.drawn
+
+    play(story, marked[1:])
 
 
 @pytest.mark.parametrize("size", SIZES)
