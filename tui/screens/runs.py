@@ -42,7 +42,9 @@ SETTLE_SECONDS = 0.15  # the cursor stands still: its run's files are read
 class FilterBox(Input):
     """Where the filter is typed."""
 
-    DEFAULT_CSS = "FilterBox { height: 1; border: none; padding: 0 1; background: $surface; }"
+    DEFAULT_CSS = """
+    FilterBox, FilterBox:focus { height: 1; border: none; padding: 0 1; background: $surface; }
+    """
 
 
 class RunsScreen(RunDeeds):
@@ -65,6 +67,7 @@ class RunsScreen(RunDeeds):
         super().__init__()
         self._listing: Listing | None = None
         self._query: Query = parse("")
+        self._query_problem = ""  # why what is typed is no query
         self._is_pending = False
         self._details: dict[Path, tuple[object, Details | None]] = {}
         self._machine: Machine | None = None
@@ -140,8 +143,15 @@ class RunsScreen(RunDeeds):
             Content.assemble(*title), f"{len(marked)} marked · 4 compares" if marked else ""
         )
         self._show_header(rows)
-        self.set_banner(listing.problem or "", "error")
+        self._tell_problem()
         self._show_details()
+
+    def _tell_problem(self) -> None:
+        problem = self._listing.problem if self._listing else None
+        if problem:
+            self.set_banner(problem, "error")
+        else:
+            self.set_banner(self._query_problem, "warning")
 
     def _is_wanted(self, row: RunRow) -> bool:
         return not row.is_archived or self._query.is_about_archived
@@ -289,8 +299,10 @@ class RunsScreen(RunDeeds):
         try:
             self._query = parse(text)
         except QueryError as error:
-            self.set_banner(str(error), "warning")
+            self._query_problem = str(error)
+            self._tell_problem()
             return
+        self._query_problem = ""
         self._show_rows()
 
     def _close_filter(self) -> None:
@@ -302,9 +314,9 @@ class RunsScreen(RunDeeds):
     def go_back(self) -> bool:
         """End the filter: esc in its box clears it, and so does esc in the table."""
         box = self.query_one(FilterBox)
-        if box.display or self._query.text:
+        if box.display or self._query.text or self._query_problem:
             box.display = False
-            self._query = parse("")
+            self._query, self._query_problem = parse(""), ""
             self._close_filter()
             return True
         return super().go_back()

@@ -76,6 +76,11 @@ class Stage:
         return "\n".join(line.plain for line in self.screen.query_one(f"#{pane}", Pane).lines)
 
     @property
+    def drawn(self) -> str:
+        """What the terminal shows."""
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    @property
     def told(self) -> str:
         return "\n".join(notice.text for notice in self.app.notices)
 

@@ -97,6 +97,30 @@ def test_the_filter_narrows_while_typing_and_stays_in_sight(
     play(story, size)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_typed_into_the_filter_is_drawn_and_what_is_wrong_with_it_stays(
+    root: Path, play: Callable[..., None], size: tuple[int, int]
+) -> None:
+    make(root, "broken", STARTED, FAILED)
+
+    async def story(stage: Stage) -> None:
+        await stage.press("slash", *"foo", "colon", *"bar")
+        assert "foo:bar" in [line.strip() for line in stage.drawn.splitlines()]
+        stage.screen._list()  # as every second
+        await stage.settled()
+        problem = stage.banner
+        assert "foo" in problem
+        assert problem[:40] in stage.drawn
+        await stage.press("escape")
+        assert problem[:40] not in stage.drawn
+        await stage.press("slash", *"foo", "colon", *"bar", "enter")
+        assert problem[:40] in stage.drawn
+        await stage.press("escape")
+        assert problem[:40] not in stage.drawn
+
+    play(story, size)
+
+
 def test_s_sorts_by_the_next_column_and_the_cursor_stays_with_its_run(
     root: Path, play: Callable[..., None]
 ) -> None:
