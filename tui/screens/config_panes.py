@@ -56,7 +56,7 @@ class ConfigPanes(ConfigTaking):
         &.-narrow #config-bottom { height: 6; }
         &.-narrow #config-bottom > #diff { display: none; }
         &.-narrow #config-top > * { display: none; width: 1fr; }
-        &.-narrow #config-top > .-tab { display: block; }
+        &.-narrow #config-top > .-tab, &.-narrow #config-top > #diff-tab.-tab { display: block; }
     }
     """
 

@@ -122,7 +122,8 @@ class FormRows(Pane):
         if self._draft is None:
             return ""
         keys = {one.key for one in section.settings}
-        wrong = sum(fault.key in keys or fault.key == section.name for fault in self._draft.faults)
+        whole = {section.name} - {""}  # "" is the whole text, and no section
+        wrong = sum(fault.key in keys | whole for fault in self._draft.faults)
         changed = sum(one.key in keys for one in self._draft.changed())
         words = [f"{wrong} wrong"] if wrong else []
         words += [f"{changed} changed"] if changed else []

@@ -90,5 +90,10 @@ class Scene:
         return str(self.screen.query_one(f"#{name}").render())
 
     @property
+    def drawn(self) -> str:
+        """What the terminal shows."""
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    @property
     def notices(self) -> list[str]:
         return [notice.text for notice in self.app.notices]

@@ -99,11 +99,14 @@ def test_the_difference_is_shown_from_defaults_and_from_the_file(
         name = "diff-tab" if size[0] < 100 else "diff"
         if size[0] < 100:
             assert "training.seed" in scene.pane(name)
+            assert "training.seed" in scene.drawn
+            assert "Form | YAML | Diff" in scene.drawn
             await scene.press("D")
         assert "+  seed: 3" in scene.pane(name)
         await scene.press("D")
         assert "training.learning_rate" in scene.pane(name)
         assert "was 1e-4" in scene.pane(name)
+        assert "was 1e-4" in scene.drawn
 
     play(story, size)
 

@@ -44,6 +44,7 @@ def test_while_the_yaml_does_not_parse_the_form_waits_and_no_text_is_eaten(
         broken = scene.text
         assert "quality: [" in broken
         assert "The form waits" in scene.words("banner")
+        assert not any("wrong" in line.plain for line in scene.form.lines), "no row of it is"
         await scene.go_to("training.seed")
         await scene.press("enter", "5", "enter")
         await scene.settle()
