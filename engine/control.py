@@ -142,6 +142,10 @@ class Control:
             for command in self.journal.pending():
                 self.journal.acknowledge(command, "refused", detail=why)
 
+    def at_step(self, step: int) -> None:
+        """Take note of the optimiser step that was just made."""
+        self.step = step
+
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one step's metrics, a few steps at a time."""
         self.step = step

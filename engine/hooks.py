@@ -33,6 +33,10 @@ def _just_do(write: Callable[[], Result]) -> Result:
     return write()
 
 
+def _note_nothing(step: int) -> None:
+    """Nobody asks how far it is."""
+
+
 def _rewind_nothing(step: int) -> None:
     """Nothing was recorded, nothing is dropped."""
 
@@ -42,7 +46,8 @@ class Hooks:
     """The ways out of a run.
 
     `between_steps` is called after every optimiser step (with a function that saves a checkpoint)
-    and every evaluation batch (without); it may hold still, or raise to stop the work. `rewind`
+    and every evaluation batch (without); it may hold still, or raise to stop the work. `at_step` is
+    told every optimiser step, `record` those that are reported with their metrics. `rewind`
     drops metrics past a step, from which training goes on. `with_room` runs what writes files.
     `folder` is where pictures, export and report go, `memory` what finished work is kept in; by
     default nothing is written at all.
@@ -51,6 +56,7 @@ class Hooks:
     emit: Callable[[Event], None] = _tell_nobody
     record: Callable[[int, Mapping[str, float]], None] = _record_nothing
     between_steps: BetweenSteps = _go_on
+    at_step: Callable[[int], None] = _note_nothing
     rewind: Callable[[int], None] = _rewind_nothing
     with_room: Callable[[Callable[[], Any]], Any] = _just_do
     folder: Path | None = None

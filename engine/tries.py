@@ -91,6 +91,8 @@ def train_try(
     with run.phase(
         "train", stage=plan.stage, unit="optimiser steps", is_interruptible=False
     ) as progress:
+        before = run.step
+        distillation.after_step = lambda step: run.hooks.at_step(before + step)
         distillation.on_step = _reporter(run, plan, losses, progress)
         while True:
             config = StageConfig(
@@ -112,7 +114,7 @@ def train_try(
             except TrainingError as error:
                 diverged = str(error)
                 break
-        distillation.on_step = None
+        distillation.on_step = distillation.after_step = None
     if diverged:
         return Record(facts={"losses": losses, "diverged": diverged})
     run.hooks.emit(

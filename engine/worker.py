@@ -276,6 +276,7 @@ class Worker:
         hooks = Hooks(
             emit=control.emit,
             record=control.record,
+            at_step=control.at_step,
             between_steps=control.between_steps,
             with_room=control.with_room,
             rewind=control.rewind,

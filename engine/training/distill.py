@@ -103,9 +103,9 @@ class ProgressiveDistillation:
 
     `images` (n, H, W, C) in [-1, 1] (latents, for a model of latents) with a condition each are
     needed only for ``training.states: data``. `conditions` are what students learn under where no
-    trajectories are given, by default every class in turn. `on_step` is called every
-    `report_every` steps, `between_steps` after every one with a function that saves a checkpoint;
-    both may raise to stop the training.
+    trajectories are given, by default every class in turn. `after_step` is called after every step,
+    `on_step` every `report_every` steps, then `between_steps` with a function that saves a
+    checkpoint; the last two may raise to stop the training.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -115,6 +115,7 @@ class ProgressiveDistillation:
     conditions: Conditions | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)
     on_step: OnStep | None = None
+    after_step: Callable[[int], None] | None = None
     between_steps: Callable[[Callable[[], Any] | None], None] | None = None
     distillation_stages: list[DistillationStage] = field(default_factory=list)
 
@@ -271,6 +272,8 @@ class ProgressiveDistillation:
                 pool.batch(training.batch_size, generator(Purpose.ORDER, *seed, 1, step))
             )
             counted += training.batch_size
+            if self.after_step is not None:
+                self.after_step(step)
             if step % training.report_every == 0 or step == iterations:
                 report = StepReport(
                     step=step,

@@ -150,6 +150,17 @@ def test_a_stage_that_was_cancelled_is_told_as_that(
     assert words in optimizer.optimize_diffusion_model()["summary"]
 
 
+def test_every_optimiser_step_of_the_run_is_told(
+    optimizer_of: Callable[..., AdaptiveDiffusionOptimizer],
+) -> None:
+    """So that a pause names the step it holds at, and not the last one that was reported."""
+    told: list[int] = []
+    optimizer_of(
+        stage_steps=[7, 6], threshold=0.01, hooks=Hooks(at_step=told.append), report_every=2
+    ).optimize_diffusion_model()
+    assert told == [1, 2, 3, 4]
+
+
 def test_a_run_that_passes_leaves_everything_behind(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
