@@ -40,15 +40,24 @@ class Pick(ModalScreen[int | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "Back")]
 
-    def __init__(self, title: str, lines: Sequence[Content | str], hint: str = "") -> None:
-        """Offer `lines`."""
+    def __init__(
+        self,
+        title: str,
+        lines: Sequence[Content | str],
+        hint: str = "",
+        *,
+        width: int | None = None,
+    ) -> None:
+        """Offer `lines`, in a window of `width` cells where the usual one is too narrow."""
         super().__init__()
-        self._title, self._offered, self._hint = title, lines, hint
+        self._title, self._offered, self._hint, self._width = title, lines, hint, width
 
     def compose(self) -> ComposeResult:
         """Lay the list out."""
         pane = _List(self._title, self._offered, subtitle=self._hint, id="pick")
         pane.styles.height = len(self._offered) + 2
+        if self._width is not None:
+            pane.styles.width = self._width
         yield pane
 
     def on_mount(self) -> None:

@@ -133,7 +133,7 @@ KEYS: tuple[Key, ...] = (
     Key("view.reload", "f5,ctrl+u", "reload", "", ("runs", "config", "compare"), _VIEW,
         "read again", is_shown=False),
     # Runs
-    Key("runs.new", "n", "new_run", "New", ("runs",), _LIST, "a new run from a recipe or a file"),
+    Key("runs.new", "n", "new_run", "New", ("runs",), _LIST, "choose a recipe for a new run"),
     Key("runs.mark", "space", "mark", "Mark", ("runs",), _LIST, "mark for Compare, and back"),
     Key("runs.duplicate", "d", "duplicate", "Duplicate", ("runs", "config", "live"), _LIST,
         "a new run with this one's settings", is_shown=False),

@@ -35,6 +35,8 @@ EMPTY = (
     "samples.",
 )
 TABS = ("chart", "table", "samples")
+_FRAME = 4  # of a Pick, beside its lines: the border and a scrollbar
+_LEAST_VALUE = 10  # cells for a value to stand beside others
 
 
 class CompareScreen(DiffoptScreen):
@@ -65,7 +67,7 @@ class CompareScreen(DiffoptScreen):
         with Horizontal(id="top"):
             yield CompareChart("Quality", id="chart")
             yield CompareTable()
-        yield SamplesPane("Samples")
+        yield SamplesPane("Samples", is_by_time=False)
 
     def on_mount(self) -> None:
         """Read now and then what changed."""
@@ -297,9 +299,11 @@ class CompareScreen(DiffoptScreen):
         if not rows:
             self.diffopt.tell("All marked runs have the same settings.")
             return
-        await self.app.push_screen_wait(
-            Pick("What differs in the settings", _diff_lines(self.runs, rows), "esc closes")
-        )
+        most = self.app.size.width * 96 // 100  # as wide as a Pick gets
+        lines = _diff_lines(self.runs, rows, most - _FRAME)
+        width = max(min(76, most), max(line.cell_length for line in lines) + _FRAME)
+        title = "What differs in the settings"
+        await self.app.push_screen_wait(Pick(title, lines, "esc closes", width=width))
 
     def zoomed_widget(self, focused: Widget) -> Widget:
         """Return what z enlarges."""
@@ -307,19 +311,50 @@ class CompareScreen(DiffoptScreen):
 
 
 def _diff_lines(
-    runs: list[Compared], rows: list[tuple[str, tuple[str, ...]]]
-) -> list[Content | str]:
-    """Return a line a setting: its key, and each run's value behind its sign."""
+    runs: list[Compared], rows: list[tuple[str, tuple[str, ...]]], room: int
+) -> list[Content]:
+    """Return the settings, each with every run's value behind its sign, in `room` cells.
+
+    The values stand beside the key where each run has room for some, else below it, a line a run.
+    """
     key = max(len(name) for name, _ in rows)
-    widths = [min(24, max(len(values[n]) for _, values in rows)) for n in range(len(runs))]
-    lines: list[Content | str] = []
+    wanted = [max(len(values[n]) for _, values in rows) for n in range(len(runs))]
+    widths = _shared(wanted, room - key - 4 * len(runs))
+    if any(has < min(_LEAST_VALUE, want) for has, want in zip(widths, wanted, strict=True)):
+        return _diff_lines_below(runs, rows, room)
+    lines: list[Content] = []
     for name, values in rows:
         parts: list[Any] = [(f"{name:<{key}}", QUIET)]
         for run, value, width in zip(runs, values, widths, strict=True):
-            parts += ["  ", (MARKS[run.place % len(MARKS)], series_style(run.place))]
-            parts.append(f" {clipped(value, width):<{width}}")
+            parts += ["  ", _sign(run), f" {clipped(value, width):<{width}}"]
         lines.append(Content.assemble(*parts))
     return lines
+
+
+def _diff_lines_below(
+    runs: list[Compared], rows: list[tuple[str, tuple[str, ...]]], room: int
+) -> list[Content]:
+    width = min(20, max(len(run.name) for run in runs))
+    lines: list[Content] = []
+    for name, values in rows:
+        lines.append(Content.styled(clipped(name, room), QUIET))
+        for run, value in zip(runs, values, strict=True):
+            words = f" {clipped(run.name, width):<{width}}  {value}"
+            lines.append(Content.assemble("  ", _sign(run), clipped(words, room - 3)))
+    return lines
+
+
+def _shared(wanted: list[int], room: int) -> list[int]:
+    """Return what each gets of `room`: all it wants where it wants less than its share."""
+    out, left = list(wanted), room
+    for nth, place in enumerate(sorted(range(len(wanted)), key=lambda one: wanted[one])):
+        out[place] = min(wanted[place], max(0, left) // (len(wanted) - nth))
+        left -= out[place]
+    return out
+
+
+def _sign(run: Compared) -> tuple[str, str]:
+    return MARKS[run.place % len(MARKS)], series_style(run.place)
 
 
 def _tab_strip(here: str) -> Content:

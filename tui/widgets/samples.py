@@ -47,9 +47,12 @@ class SamplesPane(Pane):
 
     BINDINGS: ClassVar[list[BindingType]] = [key for key in bindings_for("live") if key.id in _KEYS]
 
-    def __init__(self, title: str = "Samples", *, id: str | None = "samples") -> None:
-        """Make it, empty."""
+    def __init__(
+        self, title: str = "Samples", *, id: str | None = "samples", is_by_time: bool = True
+    ) -> None:
+        """Make it, empty. `is_by_time`: the sheets come one after the other, as one run's do."""
         super().__init__(title, _EMPTY, id=id)
+        self._is_by_time = is_by_time
         self.run: RunFolder | None = None
         self.samples: tuple[SampleFile, ...] = ()
         self.original_steps: int | None = None
@@ -203,7 +206,7 @@ class SamplesPane(Pane):
             self.set_title("Samples", "")
             return
         steps = f" · {shown.steps} steps" if shown.steps else ""
-        newer = len(self.samples) - 1 - self._index
+        newer = len(self.samples) - 1 - self._index if self._is_by_time else 0
         place = f"{self._index + 1} of {len(self.samples)}"
         place += f", {newer} newer" if newer else ""
         words = f"{shown.words}{steps}"

@@ -249,6 +249,9 @@ def test_samples_step_through_the_runs_and_blink(
     async def story(stage: Stage) -> None:
         samples = stage.screen.query_one(SamplesPane)
         samples.focus()
+        await stage.press("g")
+        assert "1 of 2" in stage.drawn
+        assert "newer" not in stage.drawn, "they are other runs"
         await stage.press("right")
         assert "smoke" in str(samples.border_title)
         await stage.press("v")
@@ -295,6 +298,51 @@ def test_d_shows_what_differs(
         assert stage.app.screen is stage.screen
 
     play(story, marked, size)
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> Callable[[int], list[Path]]:
+    """Make runs whose settings differ in three places, one a long path."""
+
+    def make(count: int) -> list[Path]:
+        paths: list[Path] = []
+        for n in range(count):
+            text = (
+                f"model_path: a/folder/that/lies/far/below/others/of/its/kind/model-{n}\n"
+                f"training:\n  seed: {n + 1}00\n  learning_rate: 0.00{n + 1}\n"
+            )
+            run = RunFolder.create(
+                tmp_path / "runs", text, label="mine", name=f"mine-{n}", mounts=[]
+            )
+            paths.append(run.path)
+        return paths
+
+    return make
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_what_differs_is_shown_for_every_run_and_what_is_cut_says_so(
+    play: Callable[..., None],
+    alike: Callable[[int], list[Path]],
+    size: tuple[int, int],
+    count: int,
+) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.pilot.press("D")
+        await until(lambda: stage.app.screen is not stage.screen, stage.pilot.pause)
+        await stage.pilot.pause()
+        (pane,) = stage.app.screen.query(Pane)
+        room = pane.scrollable_content_region.width
+        assert max(line.cell_length for line in pane.lines) <= room
+        text = "\n".join(line.plain for line in pane.lines)
+        for n in range(count):
+            assert f" {n + 1}00" in text
+        assert text.count("…") + text.count("/model-") == count, "whole, or said to be cut"
+        if count < 4:
+            assert all(line.plain.rstrip() in stage.drawn for line in pane.lines)
+
+    play(story, alike(count), size)
 
 
 def test_one_run_differs_from_nothing(play: Callable[..., None], marked: list[Path]) -> None:
