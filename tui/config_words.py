@@ -12,6 +12,7 @@ from tui.schema import Section, Setting, sections
 from tui.typed_values import MISSING, shown
 
 if TYPE_CHECKING:
+    from engine.config_check import Fault
     from engine.estimate import Estimate
     from tui.draft import Draft
 
@@ -120,7 +121,12 @@ def why_not_start(draft: Draft, lock: str) -> str | None:
     fault = draft.faults[0]
     more = f" and {len(draft.faults) - 1} more" if len(draft.faults) > 1 else ""
     where = fault.key or (f"line {fault.line}" if fault.line else "the YAML")
-    return f"{where}: {fault.message}{more} (^n goes there)"
+    return f"{where}: {beside_key(fault)}{more} (^n goes there)"
+
+
+def beside_key(fault: Fault) -> str:
+    """Return what is wrong for a place where the key stands already: "[2, 3]; wanted …"."""
+    return fault.message.removeprefix(f"{fault.key} is ")
 
 
 def cost_line(estimate: Estimate | None, width: int) -> Content:

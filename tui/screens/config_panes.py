@@ -170,6 +170,7 @@ class ConfigPanes(ConfigTaking):
             self.set_banner(self.lock)
         elif not draft.is_parsed and fault is not None:
             where = f"line {fault.line}: " if fault.line else ""
+            where += f"{fault.key} " if fault.key else ""  # "stands here twice"
             self.set_banner(f"{where}{fault.message}. The form waits until it parses.", "error")
         elif self._disk_told == "changed":
             self.set_banner(
@@ -249,7 +250,8 @@ class ConfigPanes(ConfigTaking):
         for name, widget in panes.items():
             words = ("locked" if self.lock else "F4 $EDITOR") if name == "yaml" else ""
             if self.is_narrow and name == self._tab:
-                words = "Form | YAML | Diff   [ ] or F2"
+                is_typed = name == "yaml" and not self.yaml.read_only  # brackets are its text
+                words = f"Form | YAML | Diff   {'F2 the form' if is_typed else '[ ] or F2'}"
             if str(widget.border_subtitle) != words:
                 widget.border_subtitle = words
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Form(FormRows):
     """The settings, section by section."""
 
-    DEFAULT_CSS = "Form { overflow-x: hidden; }"
+    DEFAULT_CSS = "Form { overflow-x: hidden; scrollbar-gutter: stable; }"
 
     class Typed(Message):
         """A person types into a setting; `is_done` once they left it."""

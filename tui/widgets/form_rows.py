@@ -8,6 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
 from engine.run.fact import Fact
+from tui.config_words import beside_key
 from tui.schema import SECTION_NAMES, Section, Setting, sections
 from tui.typed_values import MISSING, shown
 from tui.widgets.line_editor import LineEditor
@@ -163,7 +164,7 @@ class FormRows(Pane):
         style = "" if is_changed or fault else MUTED
         parts += [(_box(setting, value, draft.words(setting.key), box_width), style)]
         if fault is not None:
-            note, note_style = fault.message.partition(", found ")[0], "$text-error"
+            note, note_style = beside_key(fault).partition(", found ")[0], "$text-error"
         elif self._locked is not None and not is_locked:
             note, note_style = self._when_taken, "$text-success"
         elif is_changed and not setting.is_required:

@@ -1,6 +1,7 @@
 """Config's form: what typing, turning and taking back change, and how mistakes are marked."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.tui.screens.config.scene import TEXT, Scene
@@ -145,3 +146,31 @@ def test_what_is_typed_ahead_goes_into_the_box_and_is_no_command(
         assert not scene.form.is_typing
 
     play(story)
+
+
+def test_what_is_cut_in_a_row_says_so_when_a_file_opens(
+    play: Callable[..., Any], tmp_path: Path, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "bare.yaml"
+    path.write_text("target_steps: 4\n")
+
+    async def story(scene: Scene) -> None:
+        (line,) = (line for line in scene.drawn.splitlines() if "✗ model_path" in line)
+        note = line[: scene.form.region.right - 1].rstrip(" ▆█▇▅▄▃▂▁")
+        assert note.endswith("…"), note
+        assert scene.form.virtual_size.width <= scene.form.scrollable_content_region.width
+
+    play(story, size, path)
+
+
+def test_a_message_does_not_repeat_the_key_it_stands_beside(
+    play: Callable[..., Any], tmp_path: Path, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "crossed.yaml"
+    path.write_text("model_path: x\noptimization_stages: 2\ntraining:\n  stage_steps: [2, 3]\n")
+
+    async def story(scene: Scene) -> None:
+        assert "stage_steps: [2, 3]; wanted" in scene.drawn
+        assert "[2, 3]" in scene.row("training.stage_steps").split("]", 1)[1]
+
+    play(story, size, path)

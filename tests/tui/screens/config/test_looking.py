@@ -127,6 +127,10 @@ def test_narrow_layouts_turn_tabs(play: Callable[..., Any]) -> None:
         await scene.pilot.pause()
         assert scene.yaml.region.height > 5
         assert scene.form.region.height == 0
+        assert "F2 the form" in scene.drawn
+        assert "[ ]" not in scene.drawn, "they are typed into the text"
+        await scene.press("f2")
+        assert "[ ] or F2" in scene.drawn
 
     play(story, (80, 24))
 

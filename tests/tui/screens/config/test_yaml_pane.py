@@ -134,3 +134,13 @@ def test_the_editor_gets_the_text_and_what_it_leaves_is_one_step(
         assert scene.text == TEXT
 
     play(story)
+
+
+def test_a_key_that_stands_twice_is_named(play: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("target_steps: 2\ntarget_steps: 4\n")
+
+    async def story(scene: Scene) -> None:
+        assert "line 2: target_steps stands here twice, first in line 1" in scene.drawn
+
+    play(story, (80, 24), path)
