@@ -21,8 +21,8 @@ class Target(Fact):
 def find_target(options: Options) -> Target:
     """Return what the options name.
 
-    Raises RunError for a word that is no run, file or recipe, and ConfigError for a file that does
-    not parse is left to the Config screen, which shows where.
+    Raises RunError for a word that is no run, file or recipe, and ConfigError for a file that is no
+    text. What does not parse is left to the Config screen, which shows where.
     """
     word = options.target
     if word is None:
@@ -31,14 +31,16 @@ def find_target(options: Options) -> Target:
         return Target(recipe="demo")
     path = Path(word).expanduser()
     if path.suffix in (".yaml", ".yml"):
+        if path.is_dir():
+            raise RunError(f"{path} is a folder; name a file of settings in it, or a run.")
         if not path.is_file():
             raise RunError(f"There is no file {path}. `diffopt config demo > {path}` makes one.")
-        return Target(config=path)
+        return Target(config=_readable(path))
     try:
         return Target(run=find_run(options.runs_dir, word))
     except RunError as error:
         if path.is_file():
-            return Target(config=path)
+            return Target(config=_readable(path))
         from engine.config import recipe_names
 
         if word in recipe_names():
@@ -46,6 +48,13 @@ def find_target(options: Options) -> Target:
         raise RunError(
             f"{error} Nor is {word} a file or a recipe ({', '.join(recipe_names())})."
         ) from error
+
+
+def _readable(path: Path) -> Path:
+    from tui.draft_file import read_text
+
+    read_text(path)
+    return path
 
 
 def running_run(runs_dir: Path) -> RunFolder | None:

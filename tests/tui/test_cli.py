@@ -51,6 +51,25 @@ def test_a_word_that_is_nothing_is_refused_in_one_line(tmp_path: Path, word: str
     assert word in error
 
 
+@pytest.mark.parametrize("name", ["bin.yaml", "bin"])
+def test_a_file_that_is_no_text_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"seed: \xff\xfe\n")
+    code, error = refused(tmp_path, str(path))
+    assert code == 2
+    assert error.count("\n") == 1
+    assert f"{path}: cannot be read as a text file" in error
+
+
+def test_a_folder_named_like_a_file_is_said_to_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "dir.yaml"
+    path.mkdir()
+    code, error = refused(tmp_path, str(path))
+    assert code == 2
+    assert error.count("\n") == 1
+    assert f"{path} is a folder" in error
+
+
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tui.cli"],

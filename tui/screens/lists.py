@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 
 from tui.keys import bindings_for
-from tui.notices import Notices
+from tui.notices import Notice, Notices
 from tui.widgets.pane import Line, Pane
 
 if TYPE_CHECKING:
@@ -61,17 +62,33 @@ class NoticesScreen(ListScreen):
         self._notices = notices
 
     def make_pane(self) -> Pane:
-        """Return the notices, a line each."""
-        lines: list[Line] = [
-            Content.assemble(
-                (time.strftime("%H:%M:%S ", time.localtime(notice.time)), "$text-muted"),
-                (f"{_SIGNS.get(notice.severity, '?')} ", f"bold {_COLOURS[notice.severity]}"),
-                notice.text.replace("\n", " "),
-            )
-            for notice in reversed(list(self._notices))
-        ]
+        """Return the notices."""
+        return _NoticesPane(list(reversed(list(self._notices))))
+
+
+class _NoticesPane(Pane):
+    """The notices, long ones over several lines."""
+
+    DEFAULT_CSS = "_NoticesPane { scrollbar-gutter: stable; }"
+
+    def __init__(self, notices: Sequence[Notice]) -> None:
         empty = "Nothing was told yet. What pops up in this session is kept here."
-        return Pane(f"Notices · {len(lines)}", lines or [empty], subtitle="esc closes")
+        super().__init__(f"Notices · {len(notices)}", [empty], subtitle="esc closes")
+        self._notices = notices
+
+    def on_resize(self) -> None:
+        """Fit the lines to the width."""
+        width = self.scrollable_content_region.width
+        if self._notices and width:
+            self.set_lines([line for one in self._notices for line in _notice_lines(one, width)])
+
+
+def _notice_lines(notice: Notice, width: int) -> list[Content]:
+    at = time.strftime("%H:%M:%S ", time.localtime(notice.time))
+    first, *more = textwrap.wrap(notice.text, max(20, width - len(at) - 2)) or [""]
+    sign = (f"{_SIGNS.get(notice.severity, '?')} ", f"bold {_COLOURS[notice.severity]}")
+    head = Content.assemble((at, "$text-muted"), sign, first)
+    return [head, *(Content(" " * (len(at) + 2) + line) for line in more)]
 
 
 class ThemePane(Pane):

@@ -107,7 +107,9 @@ class LiveView(LiveControl):
         self._turn_tab(-1)
 
     def action_find(self) -> None:
-        """Filter the log while typing."""
+        """Filter the log while typing; without a run there is none."""
+        if self.follower is None:
+            return
         self._show_pane("log")
         box = self.query_one(FindBox)
         box.value = self.query_one(Log).filter

@@ -71,6 +71,8 @@ def test_without_a_run_it_says_how_to_get_one(go: Go) -> None:
             assert "No run is shown yet." in screen.text
             await screen.press("p", "b", "C")
             assert any("No run is shown" in one for one in screen.told)
+            await screen.press("slash", "1")
+            assert screen.app.current_mode == "runs", "no box that is not seen takes the key"
 
     go(check())
 
