@@ -27,14 +27,17 @@ def begun(view: RunView, event: PhaseStarted, time: float) -> RunView:
 def progressed(
     view: RunView, event: PhaseProgressed, time: float, *, may_begin: bool = True
 ) -> RunView:
-    """Return the view with a phase's progress; one that was not known begins unless told not to."""
+    """Return the view with a phase's progress; one that was not known begins unless told not to.
+
+    One that was left before its end then stays so, and is as far as it came.
+    """
 
     def moved(phase: Phase) -> Phase:
         return changed(
             phase,
             done=event.done,
             total=event.total if event.total is not None else phase.total,
-            eta_seconds=event.eta_seconds,
+            eta_seconds=event.eta_seconds if phase.state == "running" else None,
             told=time,
         )
 
@@ -42,6 +45,8 @@ def progressed(
     if phase is not None and phase.state == "running":
         return _put(view, moved(phase))
     if not may_begin:
+        if phase is not None and phase.state == "stopped":
+            return _put(view, moved(phase))
         return view
     return _put(view, moved(Phase(event.phase, event.stage, time, told=time)), is_new=True)
 

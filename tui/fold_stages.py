@@ -70,6 +70,8 @@ def in_stages(view: RunView, event: object, time: float) -> RunView:
                 reason="",
             )
         case TryStarted():
+            if not view.resumed_since_try:
+                view = changed(view, last_checkpoint=None)
             stage = _tried(stage, event, time, is_taken_up=view.resumed_since_try)
             view = changed(view, resumed_since_try=False)
         case StageTrained():
@@ -81,6 +83,7 @@ def in_stages(view: RunView, event: object, time: float) -> RunView:
             note = Note(time, "retried", text)
             stage = stage.with_try(changed(one, notes=kept(one.notes, note)))
         case StageAccepted() | StageRejected():
+            view = changed(view, last_checkpoint=None)
             is_accepted = isinstance(event, StageAccepted)
             one = changed(
                 stage.try_of(event.attempt, time),
@@ -95,7 +98,7 @@ def in_stages(view: RunView, event: object, time: float) -> RunView:
                 stage = changed(stage, state="accepted", ended=time)
         case StageRolledBack():
             stage = changed(stage, state="rolled back", ended=time, reason=event.reason)
-            view = view.with_stage(stage)
+            view = changed(view, last_checkpoint=None).with_stage(stage)
             left = tuple(
                 changed(one, state="skipped") if one.state == "waiting" else one
                 for one in view.stages

@@ -208,7 +208,8 @@ class Follower:
             words = self._away_words(reader)
         self.log.add(line for line in map(line_of, lines) if line is not None)
         view = self.snapshot.view
-        last_time = max((line.time for line in lines), default=view.last_time)
+        told = (view.last_time, *(line.time for line in lines))
+        last_time = max((time for time in told if time is not None), default=None)
         view = with_progress(view, poll.latest.get("phase"), _told_at(poll.latest, view))
         view = changed(view, last_id=last_id, last_time=last_time)
         self.snapshot = changed(self.snapshot, view=view, is_loaded=True, away=words)

@@ -171,7 +171,7 @@ class RunView(Fact):
     resumes: int = 0
     answers: tuple[tuple[float, CommandAcknowledged], ...] = ()
     checkpoints: int = 0
-    last_checkpoint: tuple[float, CheckpointSaved] | None = None
+    last_checkpoint: tuple[float, CheckpointSaved] | None = None  # that of the try at work
     samples: tuple[tuple[float, SamplesSaved], ...] = ()
     exported: tuple[Exported, ...] = ()
     disk_low: DiskLow | None = None

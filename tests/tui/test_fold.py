@@ -339,6 +339,38 @@ def test_the_newest_progress_is_taken_from_the_latest_values() -> None:
         assert with_progress(view, nonsense, 5.0) == view
 
 
+def test_a_stopped_phase_is_as_far_as_the_latest_values_tell() -> None:
+    view = fold(RunView(), stored([*BEGUN[:-1], RunStopped(step=60, reason="command")]))
+    latest = {"kind": "PhaseProgressed", "phase": "train", "stage": 1, "done": 60, "total": 100}
+    told = label_of(with_progress(view, latest | {"eta_seconds": 9.0}, 5.0))
+    assert "‖ train 60/100" in told
+    assert seconds_left(with_progress(view, latest | {"eta_seconds": 9.0}, 5.0)) is None
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        try_started(1, 1),  # a person began it again
+        rejected(1, 1, "more iterations"),
+        StageAccepted(stage=1, attempt=1, score=0.95, lower_bound=0.92, threshold=0.9),
+        StageRolledBack(stage=1, to_steps=16, reason="cancelled by ada"),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_a_checkpoint_is_forgotten_with_the_try_it_is_of(later: Event) -> None:
+    saved = CheckpointSaved(path="checkpoints/a", step=20, size_bytes=9)
+    view = fold(RunView(), stored([*BEGUN, saved]))
+    assert view.last_checkpoint is not None
+    assert fold(RunView(), stored([*BEGUN, saved, later])).last_checkpoint is None
+
+
+def test_a_checkpoint_is_known_while_its_try_is_taken_up() -> None:
+    saved = CheckpointSaved(path="checkpoints/a", step=20, size_bytes=9)
+    resumed = RunResumed(pid=2, host="studio", device="cpu", step=20, checkpoint="checkpoints/a")
+    view = fold(RunView(), stored([*BEGUN, saved, resumed, try_started(1, 1)]))
+    assert view.last_checkpoint is not None
+
+
 def test_time_left_follows_the_pace_of_what_is_done() -> None:
     view = fold(RunView(), stored(BEGUN))
     # 75 steps in 30 s are left of this stage, and the next one has 100

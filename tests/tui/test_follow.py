@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.run import CommandKind, JournalWriter, RunFolder, steering
-from engine.run.events import LogLine, PhaseProgressed, StageAccepted
+from engine.run.events import LogLine, PhaseProgressed, RunStopped, StageAccepted
 from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.journals import events_of
 from tests.tui.waiting import until
@@ -71,6 +71,18 @@ def test_progress_is_known_at_once_though_it_is_no_fact(run: RunFolder) -> None:
         snapshot = caught_up(Follower(run, lambda _: None))
         assert snapshot.view.active is not None
         assert (snapshot.view.active.done, snapshot.view.active.total) == (100, 400)
+
+
+def test_a_stopped_run_is_as_far_as_when_it_was_left(run: RunFolder) -> None:
+    with working(run, UP_TO_TRAINING[0], LogLine(level="INFO", text="begins")) as worker:
+        worker.emit(*UP_TO_TRAINING[1:])
+        worker.emit(RunStopped(step=100, reason="command"))
+    snapshot = caught_up(Follower(run, lambda _: None))
+    view = snapshot.view
+    assert view.ended is not None
+    assert view.last_time == view.ended, "not that of the newest log line"
+    told = [line.figure for line in lines(tree(view, snapshot.state, "run"))]
+    assert "100/400" in told
 
 
 def test_a_command_is_pending_until_the_worker_answers(run: RunFolder) -> None:
