@@ -29,7 +29,7 @@ _HURRY_SECONDS = 4.0
 _CHUNK = 400  # events read at a time, so that keys are heard in between
 _LOG_LINES = 1000
 _OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
-_AWAY_SECONDS = 20.0  # less is not worth a word
+AWAY_SECONDS = 20.0  # less is not worth a word
 _PATIENCE_SECONDS = 0.05  # for one who has locked the journal: the screen must not wait with us
 _BROKEN = (DiffoptError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
@@ -226,7 +226,7 @@ class Follower:
             return ""
         event_id, moment = self._seen
         seconds = time.time() - moment
-        if seconds < _AWAY_SECONDS:
+        if seconds < AWAY_SECONDS:
             return ""
         is_over = reader.latest().get("state") in _OVER
         if is_over and event_id >= reader.last_id:  # the end was seen before

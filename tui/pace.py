@@ -64,11 +64,19 @@ def _pace(view: RunView) -> _Pace | None:
     steps = [pace for one in tries if (pace := _seconds_per_step(one)) is not None]
     if not steps:
         return None
-    looks = [
-        one.gate.seconds for one in tries if one.gate is not None and one.gate.seconds is not None
-    ]
+    looks = [look for one in tries if (look := _look_seconds(one)) is not None]
     look = sum(looks) / len(looks) if looks else 0.0
-    return _Pace(steps[-1], look, next(one.iterations for one in tries if one.iterations >= 0))
+    planned = [next((one.iterations for one in stage.tries), 0) for stage in view.stages]
+    counts = [count for count in planned if count > 0] or [one.iterations for one in tries]
+    return _Pace(steps[-1], look, counts[-1])
+
+
+def _look_seconds(one: TryView) -> float | None:
+    """Return how long a student's samples took, without the original's, which are taken once."""
+    if one.gate is None or one.gate.seconds is None:
+        return None
+    of_the_original = one.inner.seconds if one.inner is not None else None
+    return max(0.0, one.gate.seconds - (of_the_original or 0.0))
 
 
 def _seconds_per_step(one: TryView) -> float | None:
@@ -93,7 +101,8 @@ def _stage_cost(pace: _Pace) -> float:
 
 def _try_left(one: TryView, pace: _Pace) -> float:
     if one.gate is not None:
-        return one.gate.eta_seconds or 0.0
+        inner = one.inner if one.inner is not None and one.inner.state == "running" else None
+        return (one.gate.eta_seconds or 0.0) + ((inner.eta_seconds or 0.0) if inner else 0.0)
     if one.train is None:
         return pace.step * one.iterations + pace.look
     if one.train.state == "done":

@@ -156,7 +156,7 @@ def _mark(phase_state: str, run_state: str) -> str:
     """Return the sign of something that runs while its run may not."""
     if phase_state == "done":
         return "done"
-    if phase_state == "running" and run_state in ("running", "queued"):
+    if phase_state == "running" and run_state == "running":
         return "running"
     if run_state in ("paused", "lost", "stuck", "failed", "cancelled", "stopping", "queued"):
         return run_state
@@ -169,6 +169,9 @@ def _stage_node(stage: StageView, view: RunView, state: str, *, is_first: bool) 
     else:
         label = f"distil {_whole(stage.input_steps)} → {_whole(stage.output_steps)}"
     children: list[Node] = []
+    whole = state
+    if stage.state not in ("waiting", "running", "stopped"):
+        state = "cancelled"  # what it left does not go on, whatever the run does
     if stage.cache is not None and not is_first:
         key = f"stage {stage.stage} cache"
         children.append(_phase_node(key, PHASE_WORDS["cache"], stage.cache, view, state))
@@ -183,7 +186,7 @@ def _stage_node(stage: StageView, view: RunView, state: str, *, is_first: bool) 
         )
     accepted = [one for one in stage.tries if one.state == "accepted"]
     figure = words.score(accepted[-1].score) if accepted else ""
-    mark = _mark("running", state) if is_at_work else stage.state
+    mark = _mark("running", whole) if is_at_work else stage.state
     return Node(
         f"stage {stage.stage}",
         "cancelled" if mark == "stopped" else mark,
@@ -197,7 +200,7 @@ def _stage_node(stage: StageView, view: RunView, state: str, *, is_first: bool) 
 
 def _try_node(stage: StageView, one: TryView, view: RunView, state: str) -> Node:
     key = f"stage {stage.stage} try {one.attempt}"
-    is_at_work = one.state == "running" or (one.state == "stopped" and not view.is_over)
+    is_at_work = one.state == "running" or (one.state == "stopped" and stage.state == "running")
     parts: list[Node] = []
     for number, note in enumerate(one.notes):
         parts.append(Node(f"{key} note {number}", note.state, words.printable(note.text)))

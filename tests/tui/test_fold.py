@@ -33,6 +33,7 @@ from engine.run.events import (
     TryStarted,
     UnknownEvent,
 )
+from engine.run.fact import changed
 from tests.tui.journals import any_event, events_of, journals, stored
 from tui import format as words
 from tui.fold import fold, with_progress
@@ -194,6 +195,23 @@ def test_a_retry_and_a_rollback_have_lines_of_their_own() -> None:
     assert "✗ try 2 more iterations 0.5000" in told
     assert "↶ rolled back: no try of 8 steps passed the gate" in told
     assert "· distil 8 → 4" in told
+
+
+def test_what_a_cancelled_stage_left_is_not_at_work() -> None:
+    back = StageRolledBack(stage=1, to_steps=16, reason="cancelled by ada")
+    view = fold(RunView(), stored([*BEGUN, back, PhaseStarted(phase="evaluate")]))
+    told = label_of(view)
+    assert "⊘ try 1 as planned" in told
+    assert not any("train" in line for line in told), "it is closed"
+    root = tree(view, view.state, "run")
+    opened = [line.state for line in lines(root, ["stage 1 try 1"]) if "train" in line.label]
+    assert opened == ["cancelled"]
+
+
+def test_a_run_in_the_queue_again_has_nothing_at_work() -> None:
+    view = fold(RunView(), stored([*BEGUN, RunStopped(step=25, reason="command")]))
+    states = {line.key: line.state for line in lines(tree(view, "queued", "run"))}
+    assert states["stage 1"] == states["stage 1 try 1"] == "queued"
 
 
 def test_a_split_stage_is_followed_by_the_two_smaller_ones() -> None:
@@ -378,6 +396,46 @@ def test_time_left_follows_the_pace_of_what_is_done() -> None:
     progress = progress_of(view)
     assert progress is not None
     assert 0 < progress < 0.2
+
+
+GATE: list[Event] = [
+    *BEGUN,
+    PhaseFinished(phase="train", stage=1, seconds=40.0),
+    PhaseStarted(phase="gate", stage=1, unit="samples"),
+    PhaseStarted(phase="evaluate", unit="samples"),
+]
+
+
+def test_time_left_counts_what_is_done_inside_the_gate() -> None:
+    inner = PhaseProgressed(phase="evaluate", done=100, total=256, eta_seconds=45.0)
+    last = changed(PLANNED, stages=PLANNED.stages[:1])
+    events = [last if one is PLANNED else one for one in GATE]
+    assert seconds_left(fold(RunView(), stored([*events, inner]))) == pytest.approx(45)
+
+
+def test_a_later_stage_is_reckoned_without_the_originals_samples() -> None:
+    events = [
+        *GATE,
+        PhaseFinished(phase="evaluate", seconds=90.0),
+        PhaseFinished(phase="gate", stage=1, seconds=100.0),
+        StageAccepted(stage=1, attempt=1, score=0.95, lower_bound=0.92, threshold=0.9),
+    ]
+    # 100 steps as the first stage took, and its gate without what is done once
+    assert seconds_left(fold(RunView(), stored(events))) == pytest.approx(40 + 10)
+
+
+def test_a_later_stage_is_as_long_as_the_newest_was_planned() -> None:
+    planned = changed(
+        PLANNED, stages=(*PLANNED.stages, PlannedStage(stage=3, input_steps=4, output_steps=2))
+    )
+    events = [
+        *(planned if one is PLANNED else one for one in BEGUN[:-1]),
+        PhaseFinished(phase="train", stage=1, seconds=40.0),
+        StageAccepted(stage=1, attempt=1, score=0.95, lower_bound=0.92, threshold=0.9),
+        StageStarted(stage=2, input_steps=8, output_steps=4),
+        changed(try_started(2, 1), iterations=150),
+    ]
+    assert seconds_left(fold(RunView(), stored(events))) == pytest.approx(0.4 * (150 + 150))
 
 
 def test_what_happened_while_away_is_one_sentence() -> None:

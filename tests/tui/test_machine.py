@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.run import RunFolder
+from engine.run import RunFolder, RunState, RunStatus
 from tests.tui.waiting import until
-from tui.follow import Follower, Snapshot
+from tui.follow import Snapshot
 from tui.machine import Gpu, GpuWatch, Machine, look, parse_macmon, parse_nvidia
 from tui.state import RunView
 from tui.widgets.hardware import hardware_lines, mlx_words, short_lines
@@ -143,13 +143,10 @@ FULL = Machine(
 )
 
 
-def snapshot_of(tmp_path: Path, **latest: object) -> Snapshot:
-    run = RunFolder.create(tmp_path / "runs", "seed: 0\n", name="digits", mounts=[])
-    follower = Follower(run, lambda _: None)
-    while follower.poll_once():
-        pass
-    follower.stop()
-    return Snapshot(run, RunView(), follower.snapshot.status, latest=dict(latest))
+def snapshot_of(tmp_path: Path, pid: int | None = 7, **latest: object) -> Snapshot:
+    run = RunFolder(tmp_path / "runs" / "digits")
+    status = RunStatus(RunState.RUNNING, "", pid, 40, None, None)
+    return Snapshot(run, RunView(), status, latest=dict(latest))
 
 
 def test_every_figure_has_its_line(tmp_path: Path) -> None:
@@ -159,9 +156,17 @@ def test_every_figure_has_its_line(tmp_path: Path) -> None:
     )
     for figure in (
         " 82 %", "38 W", "71 °C", " 11 %", "41.0/64 GiB", "22.1 GiB", "peak 32.0 GiB",
-        "cache 1.00 GiB", "256 MiB", "212 GB free", "52 W in all", "no engine at work",
+        "cache 1.00 GiB", "256 MiB", "212 GB free", "52 W in all", "engine 7",
     ):  # fmt: skip
         assert figure in told
+
+
+def test_what_a_dead_engine_held_is_not_told(tmp_path: Path) -> None:
+    snapshot = snapshot_of(tmp_path, None, memory={"active_bytes": 2**30})
+    told = "\n".join(str(line) for line in hardware_lines(FULL, snapshot, 40))
+    assert "no engine at work" in told
+    assert "1.00 GiB" not in told
+    assert str(short_lines(FULL, snapshot)[1]) == "MLX n/a"
 
 
 def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:

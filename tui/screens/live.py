@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CHART_SECONDS = 1.9  # of every other poll
 MACHINE_SECONDS = 4.0
-SEEN_SECONDS = 30.0
+SEEN_SECONDS = 15.0  # less than one must be away to be told of it
 _TREE_SECONDS = 0.9  # of every poll, but not of those that follow a key
 EMPTY = (
     "No run is shown yet.",
@@ -45,6 +45,12 @@ EMPTY = (
     "",
     "diffopt-tui demo trains the bundled model and shows it here.",
 )
+
+
+def _gridded(snapshot: Snapshot) -> tuple[object, ...]:
+    """Return what the pane of timesteps is made of."""
+    view = snapshot.view
+    return view.stages, view.plan, view.grid, snapshot.state
 
 
 class LiveScreen(LiveView):
@@ -172,13 +178,11 @@ class LiveScreen(LiveView):
             self._away = snapshot.away
         if not snapshot.is_loaded and snapshot.problem is None:
             return
+        self._heed_engine(snapshot)
         self._tell_answers(snapshot, is_first=before is None or not before.is_loaded)
         self._tell_end(snapshot)
         self._show_frame()
-        is_news = before is None or (before.view.stages, before.state) != (
-            snapshot.view.stages,
-            snapshot.state,
-        )
+        is_news = before is None or _gridded(before) != _gridded(snapshot)
         self._show_tree(is_urgent=before is None or before.state != snapshot.state)
         assert self.follower is not None
         self.query_one(Log).show_book(self.follower.log)
@@ -215,7 +219,8 @@ class LiveScreen(LiveView):
         )
         text, severity = banner(snapshot, time.monotonic())
         if self._away and severity in ("", "information"):
-            text, severity = f"{self._away}  esc closes", "information"
+            text = f"{self._away}  {text or 'esc closes'}"
+            severity = "information"
         self.set_banner(text, severity)
 
     def _show_tree(self, *, is_urgent: bool) -> None:

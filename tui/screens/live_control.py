@@ -30,16 +30,20 @@ class LiveControl(DiffoptScreen):
         self._asked: dict[str, str] = {}  # command id -> what is being done about it
         self._answered: set[str] = set()
         self._was_over: bool | None = None
-        self._taking_up = ("", 0.0)  # the state it was taken up in, and until when to say so
+        self._taking_up: tuple[str, int] | None = None  # what the run was when it was taken up
+        self._taking_up_until = 0.0
 
     @property
     def asked(self) -> str:
         """What was asked for last and is not answered, in words; "" for nothing."""
-        state, until = self._taking_up
-        is_state = self.snapshot is not None and self.snapshot.state == state
-        if is_state and time.monotonic() < until:
+        if self._taking_up is not None and time.monotonic() < self._taking_up_until:
             return "taking it up…"
         return next(reversed(self._asked.values()), "")
+
+    def _heed_engine(self, snapshot: Snapshot) -> None:
+        """Say no longer that it is taken up, once its new engine has told something."""
+        if self._taking_up != (snapshot.state, snapshot.view.resumes):
+            self._taking_up = None
 
     def _tell_answers(self, snapshot: Snapshot, *, is_first: bool) -> None:
         details = {event.command_id: event.detail for _, event in snapshot.view.answers}
@@ -109,7 +113,8 @@ class LiveControl(DiffoptScreen):
         if snapshot is None:
             return
         if is_taking_up(snapshot):
-            self._taking_up = (snapshot.state, time.monotonic() + TAKING_UP_SECONDS)
+            self._taking_up = (snapshot.state, snapshot.view.resumes)
+            self._taking_up_until = time.monotonic() + TAKING_UP_SECONDS
             self._ask_for("", "taking it up…")
             self.diffopt.take_up(snapshot.run)
         else:

@@ -13,6 +13,8 @@ from tui.state import RunView
 from tui.widgets.pane import Line, Pane
 
 _RANKED = 6
+_BEFORE = ("Chosen once the teacher's paths", "are cached.")
+_CHOOSING = ("They are being chosen.",)
 
 
 class GridAxis(Pane):
@@ -38,7 +40,8 @@ class GridAxis(Pane):
         points, name = grid_of(view)
         if not points:
             self.set_title("Timesteps", "")
-            waiting = ("Chosen once the teacher's paths", "are cached.")
+            is_choosing = view.plan is not None and view.plan.state == "running"
+            waiting = _CHOOSING if is_choosing else _BEFORE
             self.set_lines([Content.styled(line, "$text-muted") for line in waiting])
             return
         self.set_title(f"Timesteps · {len(points)}", words.printable(name))
@@ -50,10 +53,16 @@ class GridAxis(Pane):
 
 
 def grid_of(view: RunView) -> tuple[tuple[float, ...], str]:
-    """Return the timesteps at work and their grid's name: the try's, else the chosen ones."""
+    """Return the timesteps at work and their grid's name: the try's, else the chosen ones.
+
+    When the run is over they are those of the student it ended with.
+    """
     stage = view.current_stage
     one = stage.current if stage is not None else None
-    if one is not None and one.timesteps and not view.is_over:
+    if view.is_over:
+        tries = [one for stage in view.stages for one in stage.tries]
+        one = next((one for one in reversed(tries) if one.state == "accepted"), None)
+    if one is not None and one.timesteps:
         return _usable(one.timesteps), one.grid_name
     if view.grid is not None:
         return _usable(view.grid.timesteps), view.grid.source

@@ -97,7 +97,9 @@ def short_lines(machine: Machine | None, snapshot: Snapshot) -> list[Line]:
 
 
 def mlx_words(snapshot: Snapshot) -> list[str]:
-    """Return what MLX holds: now, at most, kept for reuse; [] where the worker does not tell."""
+    """Return what MLX holds: now, at most, kept for reuse; [] where no worker tells."""
+    if snapshot.status is None or snapshot.status.pid is None:
+        return []
     memory = snapshot.memory
     parts = []
     for key, word in (("active_bytes", ""), ("peak_bytes", "peak "), ("cache_bytes", "cache ")):

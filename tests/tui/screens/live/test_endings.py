@@ -3,9 +3,19 @@
 import pytest
 
 from engine.run import JournalWriter, RunFolder
-from engine.run.events import CheckpointSaved, DiskLow, Paused, RunFailed, StageAccepted
+from engine.run.events import (
+    CheckpointSaved,
+    DiskLow,
+    Paused,
+    RunFailed,
+    RunResumed,
+    RunStopped,
+    StageAccepted,
+)
 from tests.tui.fake_worker import UP_TO_TRAINING, working
-from tests.tui.screens.live.scene import Go, live
+from tests.tui.screens.live.scene import Go, Recorded, live
+from tui.follow import AWAY_SECONDS
+from tui.screens.live import SEEN_SECONDS
 
 
 def test_a_lost_run_is_taken_up_by_r(
@@ -116,6 +126,43 @@ def test_one_who_comes_back_is_told_how_long_and_what(
                 assert "Away 14 min: stage 1 accepted at 0.9910." in screen.banner
                 await screen.press("escape")
                 assert screen.banner == ""
+
+    go(check())
+
+
+def test_what_was_missed_hides_no_result(
+    recorded: Recorded, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check() -> None:
+        async with live(recorded("smoke")) as screen:
+            screen.screen._away = "Away 14 min: the run finished."
+            screen.screen._show_frame()
+            await screen.pilot.pause()
+            assert "Away 14 min: the run finished." in screen.banner
+            assert "10 steps became 4" in screen.banner
+
+    go(check())
+
+
+def test_what_another_dashboard_shows_was_seen() -> None:
+    assert SEEN_SECONDS < AWAY_SECONDS
+
+
+def test_a_run_that_pauses_again_is_taken_up_no_longer(
+    run: RunFolder, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.run.steering.start_worker", lambda _: None)
+    with working(run, *UP_TO_TRAINING) as worker:
+        worker.emit(RunStopped(step=7, reason="command"))
+
+    async def check() -> None:
+        async with live(run) as screen:
+            await screen.press("r")
+            assert "taking it up…" in screen.header
+            resumed = RunResumed(pid=1, host="studio", device="cpu", step=7, checkpoint=None)
+            with working(run, resumed, Paused(step=7)):
+                await screen.until(lambda: "p goes on" in screen.banner)
+                assert "taking" not in screen.header
 
     go(check())
 

@@ -3,7 +3,14 @@
 import pytest
 
 from engine.run import JournalWriter, RunFolder
-from engine.run.events import LogLine, SamplesSaved
+from engine.run.events import (
+    GridChosen,
+    LogLine,
+    PhaseStarted,
+    RunFinished,
+    SamplesSaved,
+    StageAccepted,
+)
 from tests.tui.conftest import SIZES
 from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.screens.live.scene import Go, Recorded, live
@@ -61,6 +68,33 @@ def test_before_the_first_step_every_pane_says_what_it_waits_for(run: RunFolder,
                 assert "load the model" in screen.words("stages")
                 for pane in screen.screen.query(Pane):
                     assert any(line.plain.strip() for line in pane.lines), pane.id
+
+    go(check())
+
+
+def test_grids_that_are_being_chosen_are_not_waited_for(run: RunFolder, go: Go) -> None:
+    async def check() -> None:
+        with working(run, *UP_TO_TRAINING[:2]) as worker:
+            async with live(run) as screen:
+                assert "Chosen once" in screen.words("timesteps")
+                worker.emit(PhaseStarted(phase="plan"))
+                await screen.until(lambda: "being chosen" in screen.words("timesteps"))
+
+    go(check())
+
+
+def test_a_run_that_is_over_shows_the_grid_of_its_student(run: RunFolder, go: Go) -> None:
+    chosen = GridChosen(steps=2, source="chosen", timesteps=(999.0, 1.0))
+    finished = RunFinished(
+        result="done", exit_code=0, optimized_steps=4, score=0.99, lower_bound=0.98, seconds=70.0
+    )
+    passed = StageAccepted(stage=1, attempt=1, score=0.99, lower_bound=0.98, threshold=0.9)
+    with working(run, *UP_TO_TRAINING[:3], chosen, *UP_TO_TRAINING[3:], passed, finished):
+        pass
+
+    async def check() -> None:
+        async with live(run) as screen:
+            assert "Timesteps · 4" in screen.text
 
     go(check())
 
