@@ -320,18 +320,22 @@ class Charts(Pane):
             if self._view.is_over:
                 row = "no steps were trained" if metric.name == "loss" else ""
         width = self._bar_width
+        row = words.clipped(row, width + _VALUE - len(figure))  # words may go on before the figure
+        value = _VALUE - max(0, len(row) - width)
         is_drawn = bool(metric.columns)
         return Content.assemble(
             ("▸" if is_chosen else " ", "bold $accent"),
             (f"{words.clipped(metric.label, _LABEL - 1):{_LABEL}}", "bold" if is_chosen else ""),
             (f"{row:{width}}", "$primary" if is_drawn else "$text-muted"),
-            (f" {figure:>{_VALUE}}", "bold"),
+            (f" {figure:>{value}}", "bold"),
             (f" {metric.trend}", "$text-muted"),
         )
 
     def _quality_line(self) -> Line:
         is_chosen = self._chosen == QUALITY
         row, figure, sign = quality_words(self._view, self._bar_width)
+        if not figure:  # words may stand in its place too
+            row, _, _ = quality_words(self._view, self._bar_width + 1 + _VALUE)
         return Content.assemble(
             ("▸" if is_chosen else " ", "bold $accent"),
             (f"{QUALITY:{_LABEL}}", "bold" if is_chosen else ""),

@@ -34,6 +34,8 @@ class _Row(NamedTuple):
 class Log(Pane):
     """The lines of a LogBook that pass filter and level."""
 
+    DEFAULT_CSS = "Log { overflow: hidden; }"  # it shows what fits, so a bar would only flicker
+
     def __init__(self, *, id: str | None = None) -> None:
         """Make an empty log that follows."""
         super().__init__("Log", id=id)

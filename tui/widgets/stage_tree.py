@@ -35,6 +35,7 @@ COLOURS = {
 class StageTree(Pane):
     """A run's stages. Enter opens and closes a branch, or tells more of a line."""
 
+    DEFAULT_CSS = "StageTree { overflow-x: hidden; }"
     has_cursor = True
 
     class Opened(Message):
@@ -107,7 +108,7 @@ class StageTree(Pane):
             return
         at = self.selected
         self._tree = lines(self._root, self._toggled)
-        width = max(12, self.scrollable_content_region.width or self.content_size.width)
+        width = max(12, self._room_of(len(self._tree)))
         self.set_lines([_drawn(line, width) for line in self._tree])
         if at is not None:  # the cursor stays on its line, wherever that is now
             rows = [row for row, line in enumerate(self._tree) if line.key == at.key]
@@ -115,6 +116,14 @@ class StageTree(Pane):
                 self.cursor = rows[0]
         if self.cursor == 0:
             self._keep_work_in_view()
+
+    def _room_of(self, rows: int) -> int:
+        """Return the width that so many rows will have, with or without a scrollbar."""
+        region = self.scrollable_content_region
+        width = region.width + self.scrollbar_size_vertical
+        if not region.height:
+            return self.content_size.width
+        return width - self.styles.scrollbar_size_vertical * (rows > region.height)
 
     def _keep_work_in_view(self) -> None:
         """Scroll to the line at work and its bar, until the cursor is moved to look elsewhere."""

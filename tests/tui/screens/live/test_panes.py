@@ -171,6 +171,68 @@ def test_frozen_charts_stand_still_while_data_go_on(run: RunFolder, go: Go) -> N
     go(check())
 
 
+def test_a_tree_that_begins_to_overflow_keeps_its_figures(run: RunFolder, go: Go) -> None:
+    async def check() -> None:
+        with working(run, *UP_TO_TRAINING):
+            async with live(run) as screen:
+                tree = screen.screen.query_one(StageTree)
+                for height in range(10, 40):
+                    await screen.pilot.resize_terminal(120, height)
+                    await screen.pilot.pause()
+                    tree._draw()
+                    await screen.pilot.pause()
+                    width = tree.scrollable_content_region.width
+                    assert max(line.cell_length for line in tree.lines) == width, height
+                    assert not tree.show_horizontal_scrollbar
+
+    go(check())
+
+
+def test_lines_of_the_tree_are_drawn_for_the_scrollbar_that_comes(run: RunFolder, go: Go) -> None:
+    async def check() -> None:
+        with working(run, *UP_TO_TRAINING[:1]) as worker:
+            async with live(run, (80, 24)) as screen:
+                tree = screen.screen.query_one(StageTree)
+                assert not tree.show_vertical_scrollbar
+                worker.emit(*UP_TO_TRAINING[1:])
+                await screen.until(lambda: "100/400" in screen.words("stages"))
+                await screen.pilot.pause()
+                assert tree.show_vertical_scrollbar
+                width = tree.scrollable_content_region.width
+                assert max(line.cell_length for line in tree.lines) == width
+
+    go(check())
+
+
+def test_the_log_needs_no_scrollbar(recorded: Recorded, go: Go) -> None:
+    async def check() -> None:
+        async with live(recorded("ladder")) as screen:
+            log = screen.screen.query_one(Log)
+            log.focus()
+            await screen.press("z")
+            await screen.pilot.resize_terminal(100, 30)
+            await screen.pilot.pause()
+            await screen.press("z")
+            width = log.scrollable_content_region.width
+            assert log.content_size.width == width
+            assert max(line.cell_length for line in log.lines) == width
+
+    go(check())
+
+
+def test_what_metrics_wait_for_is_whole_in_a_small_terminal(run: RunFolder, go: Go) -> None:
+    async def check() -> None:
+        with working(run, *UP_TO_TRAINING[:1]):
+            async with live(run, (80, 24)) as screen:
+                charts = screen.screen.query_one(Charts)
+                assert "waiting for step 1" in screen.words("charts")
+                assert "after the first stage" in screen.words("charts")
+                width = charts.scrollable_content_region.width
+                assert max(line.cell_length for line in charts.lines) <= width
+
+    go(check())
+
+
 def test_branches_of_the_tree_open_and_close(recorded: Recorded, go: Go) -> None:
     async def check() -> None:
         async with live(recorded("ladder"), (160, 48)) as screen:
