@@ -171,23 +171,6 @@ def test_frozen_charts_stand_still_while_data_go_on(run: RunFolder, go: Go) -> N
     go(check())
 
 
-def test_a_tree_that_begins_to_overflow_keeps_its_figures(run: RunFolder, go: Go) -> None:
-    async def check() -> None:
-        with working(run, *UP_TO_TRAINING):
-            async with live(run) as screen:
-                tree = screen.screen.query_one(StageTree)
-                for height in range(10, 40):
-                    await screen.pilot.resize_terminal(120, height)
-                    await screen.pilot.pause()
-                    tree._draw()
-                    await screen.pilot.pause()
-                    width = tree.scrollable_content_region.width
-                    assert max(line.cell_length for line in tree.lines) == width, height
-                    assert not tree.show_horizontal_scrollbar
-
-    go(check())
-
-
 def test_lines_of_the_tree_are_drawn_for_the_scrollbar_that_comes(run: RunFolder, go: Go) -> None:
     async def check() -> None:
         with working(run, *UP_TO_TRAINING[:1]) as worker:
