@@ -20,21 +20,18 @@ from engine.run.events import (
     PlannedStage,
     RunFailed,
     RunFinished,
-    RunPlanned,
     RunQueued,
     RunResumed,
     RunStarted,
     RunStopped,
     StageAccepted,
-    StageRejected,
     StageRolledBack,
     StageStarted,
     StageTrained,
-    TryStarted,
     UnknownEvent,
 )
-from engine.run.fact import changed
 from tests.tui.journals import any_event, events_of, journals, stored
+from tests.tui.told import BEGUN, PLANNED, label_of, rejected, try_started
 from tui import format as words
 from tui.fold import fold, with_progress
 from tui.pace import progress_of, seconds_left
@@ -126,58 +123,6 @@ def test_the_recorded_run_is_told_whole() -> None:
     assert view.paused_seconds > 2
     assert len(view.student_scores) == 4
     assert view.unknown == 0
-
-
-def label_of(view: RunView, state: str | None = None) -> list[str]:
-    return [
-        f"{words.glyph(line.state)} {line.label} {line.figure}".rstrip()
-        for line in lines(tree(view, state or view.state, "run"))
-        if line.bar is None
-    ]
-
-
-PLANNED = RunPlanned(
-    original_steps=16,
-    target_steps=4,
-    threshold=0.9,
-    stages=(
-        PlannedStage(stage=1, input_steps=16, output_steps=8),
-        PlannedStage(stage=2, input_steps=8, output_steps=4),
-    ),
-)
-
-
-def try_started(stage: int, attempt: int, remedy: str = "as planned") -> TryStarted:
-    return TryStarted(
-        stage=stage,
-        attempt=attempt,
-        remedy=remedy,
-        iterations=100,
-        learning_rate=1e-4,
-        grid_name="uniform",
-    )
-
-
-def rejected(stage: int, attempt: int, following: str | None) -> StageRejected:
-    return StageRejected(
-        stage=stage,
-        attempt=attempt,
-        reason="score 0.5000 on the select noise is below 0.9",
-        score=0.5,
-        lower_bound=0.45,
-        next_remedy=following,
-    )
-
-
-BEGUN: list[Event] = [
-    RunQueued(label="demo", queued_by="ada@studio 1 diffopt"),
-    RunStarted(pid=1, host="studio", device="cpu"),
-    PLANNED,
-    StageStarted(stage=1, input_steps=16, output_steps=8),
-    try_started(1, 1),
-    PhaseStarted(phase="train", stage=1, unit="optimiser steps"),
-    PhaseProgressed(phase="train", stage=1, done=25, total=100, eta_seconds=30.0),
-]
 
 
 def test_a_retry_and_a_rollback_have_lines_of_their_own() -> None:
@@ -387,55 +332,6 @@ def test_a_checkpoint_is_known_while_its_try_is_taken_up() -> None:
     resumed = RunResumed(pid=2, host="studio", device="cpu", step=20, checkpoint="checkpoints/a")
     view = fold(RunView(), stored([*BEGUN, saved, resumed, try_started(1, 1)]))
     assert view.last_checkpoint is not None
-
-
-def test_time_left_follows_the_pace_of_what_is_done() -> None:
-    view = fold(RunView(), stored(BEGUN))
-    # 75 steps in 30 s are left of this stage, and the next one has 100
-    assert seconds_left(view) == pytest.approx(30 + 40)
-    progress = progress_of(view)
-    assert progress is not None
-    assert 0 < progress < 0.2
-
-
-GATE: list[Event] = [
-    *BEGUN,
-    PhaseFinished(phase="train", stage=1, seconds=40.0),
-    PhaseStarted(phase="gate", stage=1, unit="samples"),
-    PhaseStarted(phase="evaluate", unit="samples"),
-]
-
-
-def test_time_left_counts_what_is_done_inside_the_gate() -> None:
-    inner = PhaseProgressed(phase="evaluate", done=100, total=256, eta_seconds=45.0)
-    last = changed(PLANNED, stages=PLANNED.stages[:1])
-    events = [last if one is PLANNED else one for one in GATE]
-    assert seconds_left(fold(RunView(), stored([*events, inner]))) == pytest.approx(45)
-
-
-def test_a_later_stage_is_reckoned_without_the_originals_samples() -> None:
-    events = [
-        *GATE,
-        PhaseFinished(phase="evaluate", seconds=90.0),
-        PhaseFinished(phase="gate", stage=1, seconds=100.0),
-        StageAccepted(stage=1, attempt=1, score=0.95, lower_bound=0.92, threshold=0.9),
-    ]
-    # 100 steps as the first stage took, and its gate without what is done once
-    assert seconds_left(fold(RunView(), stored(events))) == pytest.approx(40 + 10)
-
-
-def test_a_later_stage_is_as_long_as_the_newest_was_planned() -> None:
-    planned = changed(
-        PLANNED, stages=(*PLANNED.stages, PlannedStage(stage=3, input_steps=4, output_steps=2))
-    )
-    events = [
-        *(planned if one is PLANNED else one for one in BEGUN[:-1]),
-        PhaseFinished(phase="train", stage=1, seconds=40.0),
-        StageAccepted(stage=1, attempt=1, score=0.95, lower_bound=0.92, threshold=0.9),
-        StageStarted(stage=2, input_steps=8, output_steps=4),
-        changed(try_started(2, 1), iterations=150),
-    ]
-    assert seconds_left(fold(RunView(), stored(events))) == pytest.approx(0.4 * (150 + 150))
 
 
 def test_what_happened_while_away_is_one_sentence() -> None:
