@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+_WIDTHS_KEPT = 512
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 COLORS = {"auto": None, "truecolor": "truecolor", "256": "256", "16": "standard", "none": None}
 
@@ -68,6 +70,19 @@ def prepare_environment(options: Options) -> None:
     if options.is_low:
         setting.setdefault("TEXTUAL_FPS", "5")
     _believe_the_terminal(setting)
+    _remember_fewer_widths()
+
+
+def _remember_fewer_widths() -> None:
+    """Bound what Rich remembers of the widths of texts, before Textual takes the function over.
+
+    Every bar of a chart is a text of its own: 4096 of them fill up over the better part of an hour
+    and look like a leak of a megabyte until then.
+    """
+    import rich.cells
+
+    measure = rich.cells.cached_cell_len.__wrapped__
+    rich.cells.cached_cell_len = lru_cache(_WIDTHS_KEPT)(measure)
 
 
 def _believe_the_terminal(setting: MutableMapping[str, str]) -> None:

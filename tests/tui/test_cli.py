@@ -111,3 +111,15 @@ def test_every_option_has_its_place(tmp_path: Path) -> None:
 )
 def test_the_locale_decides_on_ascii(environment: dict[str, str], is_plain: bool) -> None:
     assert is_plain_terminal(environment) is is_plain
+
+
+def test_what_textual_remembers_of_widths_is_bounded() -> None:
+    program = (
+        "from pathlib import Path; from tui.options import Options, prepare_environment;"
+        "prepare_environment(Options(runs_dir=Path('.')));"
+        "import textual.content; print(textual.content.cell_len.cache_info().maxsize)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "512"
