@@ -11,8 +11,8 @@ and kept in the user's cache folder. A Mac, where MLX rides on Accelerate, is ne
 import logging
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 # ctypes, subprocess and their like are imported where they are used, because every command and the
 # dashboard import this file and few of them need it.
@@ -26,7 +26,8 @@ _SMALL_NETWORK = 5_000_000  # parameters
 _log = logging.getLogger(__name__)
 
 
-class BlasReport(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BlasReport:
     """Which BLAS MLX's CPU backend computes with in this process, and why."""
 
     name: str

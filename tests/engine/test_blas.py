@@ -14,10 +14,10 @@ from engine import blas
 
 ROOT = Path(__file__).parents[2]
 REPORT = """
-import json, logging
+import dataclasses, json, logging
 logging.basicConfig(format="LOGGED %(message)s", level=logging.WARNING)
 from engine.blas import load_fast_blas
-print(json.dumps(load_fast_blas()._asdict()))
+print(json.dumps(dataclasses.asdict(load_fast_blas())))
 """
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the cure is for Linux")
