@@ -256,6 +256,7 @@ def test_doctor_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert found["mlx_version"]
     assert found["blas_gflops"] > 0
+    assert {"name", "path", "reason", "is_fast"} <= found["blas"].keys()
 
 
 @pytest.mark.parametrize(
