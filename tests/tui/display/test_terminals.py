@@ -20,7 +20,7 @@ def drawn(tmp_path: Path, *words: str, **environment: str) -> tuple[str, bytes]:
             terminal.press(key)
             terminal.settle(0.2)
         terminal.press("?")
-        terminal.until("a new run from a recipe or a file")
+        terminal.until("choose a recipe for a new run")
         help_ = terminal.text
         terminal.press("sign")
         terminal.until("stuck")
