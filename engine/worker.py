@@ -135,7 +135,7 @@ class Worker:
                     optimized_steps=result["metrics"]["optimized_steps"],
                     score=result["metrics"]["quality_score"],
                     lower_bound=result["metrics"]["quality_lower_bound"],
-                    seconds=self._seconds_at_work(),
+                    seconds=self._seconds_at_work(otherwise=result["seconds"]),
                 )
             )
         except StopWork as stop:
@@ -162,9 +162,16 @@ class Worker:
             self._tell_user(state, summary, code, result.get("metrics", {}))
         return code
 
-    def _seconds_at_work(self) -> float:
-        with JournalReader(self.run.journal_path) as reader:
-            return seconds_at_work(reader, time.time())
+    def _seconds_at_work(self, *, otherwise: float) -> float:
+        """Return how long all engines worked; `otherwise` where the journal cannot be read now.
+
+        For a run that is done does not fail for the want of a figure.
+        """
+        try:
+            with JournalReader(self.run.journal_path) as reader:
+                return seconds_at_work(reader, time.time())
+        except (DiffoptError, OSError):
+            return otherwise
 
     def _worked(self) -> dict[str, Any]:
         """Read the settings and take turns on the machine until the run is done; return its result.
