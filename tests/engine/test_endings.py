@@ -23,6 +23,7 @@ from engine.worker import EXIT_CANCELLED, EXIT_STOPPED, Worker, main
 RESULT = {
     "summary": "50 steps became 4",
     "exit_code": 3,
+    "seconds": 60.0,
     "metrics": {"optimized_steps": 4, "quality_score": 0.98, "quality_lower_bound": 0.97},
 }
 ON_FINISH = 'run: {on_finish: "env | grep ^DIFFOPT_ > told; pwd >> told; exit 7"}\n'
