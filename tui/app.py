@@ -27,6 +27,7 @@ from tui.dialogs import Dialog, Question
 from tui.display.frames import LeanFrames
 from tui.display.rules import StyleRules
 from tui.keys import BY_ID, bindings_for
+from tui.marks import Marks
 from tui.messages import CommandSent, RunOpened
 from tui.notices import Notices, end_signal
 from tui.options import Options
@@ -92,7 +93,7 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         self.current_run: RunFolder | None = self._target.run
         self.config_source: str | Path | RunFolder | None = self._target.config
         self.is_clone = False
-        self.marked: list[Path] = []
+        self.marked = Marks()
         self.notices = Notices()
         self.last_words: list[str] = []
         self._to_tell: list[str] = []

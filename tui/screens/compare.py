@@ -86,13 +86,13 @@ class CompareScreen(DiffoptScreen):
 
     @work(exclusive=True, group="compare")
     async def _read(self) -> None:
-        marked = list(self.diffopt.marked)
+        marked = self.diffopt.marked.places()
         for path in marked:
             mark = mark_of(path)
             if self._marks.get(path) != mark or path not in self._known:
                 self._known[path] = await asyncio.to_thread(read_compared, path, 0)
                 self._marks[path] = mark_of(path)
-        runs = [changed(self._known[path], place=place) for place, path in enumerate(marked)]
+        runs = [changed(self._known[path], place=place) for path, place in marked.items()]
         if runs != self.runs or not runs:
             is_other = [run.path for run in runs] != [run.path for run in self.runs]
             self.runs = runs

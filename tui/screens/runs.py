@@ -132,8 +132,7 @@ class RunsScreen(RunDeeds):
         now, rows = time.time(), listing.rows()
         self._tell_ends(rows)
         shown = [row for row in rows if self._is_wanted(row) and self._query.matches(row, now)]
-        marked = self.diffopt.marked
-        marked[:] = [path for path in marked if listing.row(path) is not None]
+        marked = self.diffopt.marked.places()
         self.table.show_rows(shown, now, marked, self._nothing(rows))
         count = f"{len(shown)} of {len(rows)}" if len(shown) != len(rows) else str(len(rows))
         title: list[Line | tuple[str, str]] = [f"Runs ({count})"]

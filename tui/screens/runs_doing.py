@@ -83,13 +83,10 @@ class RunDeeds(DiffoptScreen):
 
     def action_mark(self) -> None:
         """Mark for Compare, or take the mark away, and go on to the next."""
-        row, marked = self.row, self.diffopt.marked
+        row = self.row
         if row is None:
             return
-        if row.path in marked:
-            marked.remove(row.path)
-        else:
-            marked.append(row.path)
+        self.diffopt.marked.toggle(row.path)
         self._show_rows()
         self.table.cursor += 1
 

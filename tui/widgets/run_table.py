@@ -6,7 +6,7 @@ or goes does not move it to another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -63,12 +63,12 @@ class RunTable(Pane):
         self,
         rows: Sequence[RunRow],
         now: float,
-        marked: Sequence[Path],
+        marked: Mapping[Path, int],
         empty: Sequence[Line] = (),
     ) -> None:
-        """Show these runs; `empty` is said where there is none."""
+        """Show these runs, `marked` ones by their places; `empty` is said where there is none."""
         self._now, self._empty = now, tuple(empty)
-        self._marked = {path: place for place, path in enumerate(marked)}
+        self._marked = dict(marked)
         column = next(one for one in SORTS if one.key == self.sort)
         order = column.order
         assert order is not None

@@ -99,7 +99,8 @@ async def on_stage(
         app = DiffoptApp(Options(runs_dir=runs), target.get(mode, Target()))
         async with app.run_test(size=size) as pilot:
             if mode == "compare":
-                app.marked[:] = [runs / "ladder", runs / "smoke"]
+                app.marked.toggle(runs / "ladder")
+                app.marked.toggle(runs / "smoke")
                 await pilot.press("4")
             stage = Stage(app, pilot, worker, runs.parent, patch)
             await at_home(stage)

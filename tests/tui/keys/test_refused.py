@@ -21,6 +21,7 @@ from tests.tui.keys.stage import hurry
 from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.keys import KEYS
+from tui.marks import Marks
 from tui.options import Options
 from tui.screens.compare import CompareScreen
 from tui.screens.config import ConfigScreen
@@ -106,7 +107,9 @@ def run_that_is(what: str, root: Path) -> Iterator[RunFolder | None]:
 
 async def go_to(app: DiffoptApp, pilot: Pilot[None], screen: str, run: RunFolder | None) -> None:
     """Open a screen on the run, and wait until it knows of it."""
-    app.marked[:] = [run.path] if run is not None else []
+    app.marked = Marks()
+    if run is not None:
+        app.marked.toggle(run.path)
     if screen == "config" and run is not None:
         app.open_config(run)
     elif screen == "live" and run is not None:

@@ -75,7 +75,8 @@ def play(options: Options, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
         async def on_stage() -> None:
             app = DiffoptApp(options)
             async with app.run_test(size=size) as pilot:
-                app.marked[:] = marks
+                for path in marks:
+                    app.marked.toggle(path)
                 await pilot.press("4")
                 stage = Stage(app, pilot)
                 await stage.settled()

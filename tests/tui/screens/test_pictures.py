@@ -59,7 +59,7 @@ def text_of(app: DiffoptApp) -> str:
 def test_runs_looks_as_it_did(house: list[Path], options: Options, size: tuple[int, int]) -> None:
     async def check() -> None:
         app = DiffoptApp(options._replace(theme="mono", is_ascii=size == (80, 24)))
-        app.marked[:] = [house[1]]
+        app.marked.toggle(house[1])
         async with app.run_test(size=size) as pilot:
             screen = app.screen
             assert isinstance(screen, RunsScreen)
@@ -76,7 +76,8 @@ def test_compare_looks_as_it_did(
 ) -> None:
     async def check() -> None:
         app = DiffoptApp(options._replace(theme="mono", is_ascii=size == (80, 24)))
-        app.marked[:] = house
+        for path in house:
+            app.marked.toggle(path)
         async with app.run_test(size=size) as pilot:
             await pilot.press("4")
             await come_to(f"compare-{size[0]}x{size[1]}", lambda: text_of(app), pilot)

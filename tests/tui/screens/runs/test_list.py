@@ -183,9 +183,10 @@ def test_space_marks_for_compare_and_takes_the_mark_away(
         assert [line[0] for line in stage.text("runs").splitlines()] == ["◆", "▲"]
         await stage.press("g", "space")
         assert [path.name for path in stage.app.marked] == ["a"]
+        assert [line[0] for line in stage.text("runs").splitlines()] == [" ", "▲"], "as it was"
         shelf.trash(RunFolder.open(root / "a"), client="another")
         await stage.settled()
-        assert stage.app.marked == []
+        assert list(stage.app.marked) == []
 
     play(story, size)
 
