@@ -105,7 +105,7 @@ class ProgressiveDistillation:
     needed only for ``training.states: data``. `conditions` are what students learn under where no
     trajectories are given, by default every class in turn. `after_step` is called after every step,
     `on_step` every `report_every` steps, then `between_steps` with a function that saves a
-    checkpoint; the last two may raise to stop the training.
+    checkpoint, and it also while states are made anew; the last two may raise to stop the training.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -262,10 +262,20 @@ class ProgressiveDistillation:
         )
         pool = source.restored(now.tensors) if now.step else None
         since, counted = monotonic(), 0
+
+        def between(save: Callable[[], Any] | None) -> None:
+            nonlocal since
+            if self.between_steps is not None:
+                held_at = monotonic()
+                self.between_steps(save)
+                since += monotonic() - held_at  # a pause is no part of the pace
+
         for step in range(now.step + 1, iterations + 1):
             renewals, turn = divmod(step - 1, training.refresh_steps)
             if pool is None or turn == 0:
-                pool = source.renew(renewals)
+                # What was trained so far can be saved; the pool is then made anew.
+                save = partial(_save, keeper, trainer, None, now, step - 1) if keeper else None
+                pool = source.renew(renewals, partial(between, save))
             # The batch follows from the step alone, so a resumed stage draws what it would have
             # drawn.
             loss, norm = trainer.step(
@@ -290,11 +300,7 @@ class ProgressiveDistillation:
             kept_pool = pool if source.is_worth_keeping else None
             if keeper and step % fallback_every == 0 and step < iterations:
                 keeper.keep_fallback(snapshot_of(trainer, kept_pool, now, step))
-            if self.between_steps is not None:
-                save = partial(_save, keeper, trainer, kept_pool, now, step) if keeper else None
-                held_at = monotonic()
-                self.between_steps(save)
-                since += monotonic() - held_at  # a pause is no part of the pace
+            between(partial(_save, keeper, trainer, kept_pool, now, step) if keeper else None)
         trainer.keep_average()
         raise_if_not_finite(student.network, iterations)
 

@@ -26,6 +26,8 @@ from engine.training.conditions import Conditions
 from engine.training.noise_sets import Purpose, generator
 from engine.training.trajectories import Trajectories
 
+OnBatch = Callable[[], None]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -66,13 +68,17 @@ class StatePool:
 
 @dataclass(frozen=True)
 class PoolSource:
-    """Makes pools: ``renew(renewals) -> pool``, `renewals` counting the pools made before.
+    """Makes pools: ``renew(renewals, on_batch) -> pool``.
+
+    `renewals` counts the pools made before. `on_batch` is called after every batch of evaluations,
+    for those of a large network's pool take minutes; it may raise, and the pool is made anew the
+    next time.
 
     `is_worth_keeping` says that a resumed stage could not make its pool again, or not for nothing;
     `conditions` are the tables that the rows of a kept pool point into.
     """
 
-    renew: Callable[[int], StatePool]
+    renew: Callable[[int, OnBatch], StatePool]
     conditions: Conditions
     is_worth_keeping: bool = True
 
@@ -105,7 +111,7 @@ def rollout_source(
     indices = [*teacher.grid.indices_of(grid), teacher.grid.steps]
     paths = min(trajectories.count, max(1, -(-states // grid.steps)))
 
-    def renew(renewals: int) -> StatePool:
+    def renew(renewals: int, on_batch: OnBatch) -> StatePool:
         chosen = generator(Purpose.ORDER, *seed, renewals).permutation(trajectories.count)[:paths]
         noise = trajectories.states[chosen, 0] / grid.start_scale
         conditions = trajectories.conditions[chosen]
@@ -121,10 +127,12 @@ def rollout_source(
 
             condition = conditions[part].to_condition()
             student.sample(mx.array(noise[part]), condition, on_step=keep)
+            on_batch()
             for k in range(grid.steps):
                 target[k, part] = _teacher_target(
                     teacher, visited[k, part], indices[k], indices[k + 1], condition
                 )
+                on_batch()
         return StatePool(visited, target, conditions.at_points(grid.steps))
 
     return PoolSource(renew, trajectories.conditions)
@@ -141,7 +149,7 @@ def trajectory_source(
     points, indices = grid.steps, trajectories.grid.indices_of(grid)
     paths = min(trajectories.count, max(1, -(-states // points)))
 
-    def renew(renewals: int) -> StatePool:
+    def renew(renewals: int, _: OnBatch) -> StatePool:
         chosen = generator(Purpose.ORDER, *seed, renewals).permutation(trajectories.count)[:paths]
         paths_seen = trajectories.on_subset(indices, chosen)
         return StatePool(
@@ -172,7 +180,7 @@ def data_source(
     indices = [*teacher.grid.indices_of(grid), teacher.grid.steps]
     each = max(1, -(-states // grid.steps))
 
-    def renew(renewals: int) -> StatePool:
+    def renew(renewals: int, on_batch: OnBatch) -> StatePool:
         rng = generator(Purpose.DATA, *seed, renewals)
         shape = (grid.steps, each, *images.shape[1:])
         z, target = np.empty(shape, np.float32), np.empty(shape, np.float32)
@@ -186,6 +194,7 @@ def data_source(
                 target[k, part] = _teacher_target(
                     teacher, z[k, part], indices[k], indices[k + 1], condition
                 )
+                on_batch()
         return StatePool(z, target, conditions[chosen])
 
     return PoolSource(renew, conditions)

@@ -34,10 +34,10 @@ def test_a_pool_reads_only_its_own_paths_and_is_the_same_from_the_whole_grid(
         teacher, unit_normal(20, 4, 4, 1), Conditions.none(20), batch_size=20
     )
     few = {"states": 8, "seed": (3,)}
-    from_whole = trajectory_source(whole, grid, **few).renew(1)
+    from_whole = trajectory_source(whole, grid, **few).renew(1, lambda: None)
     from_subset = trajectory_source(
         whole.on_subset(whole.grid.indices_of(grid)), grid, **few
-    ).renew(1)
+    ).renew(1, lambda: None)
     assert from_whole.z.shape == (4, 2, 4, 4, 1)
     np.testing.assert_array_equal(from_whole.z, from_subset.z)
     np.testing.assert_array_equal(from_whole.target, from_subset.target)
@@ -95,7 +95,7 @@ def test_a_student_on_its_teachers_grid_has_nothing_to_learn(
         ),
         "trajectory": lambda: trajectory_source(paths, student.grid, states=40, seed=(0,)),
     }[kind]()
-    pool = source.renew(0)
+    pool = source.renew(0, lambda: None)
     assert pool.z.shape == pool.target.shape == (5, 8, 4, 4, 1)
     for k in range(5):
         # the cache holds states, and dividing their differences by a short step costs some digits
@@ -120,7 +120,7 @@ def test_targets_land_where_the_teachers_own_steps_land(
         if kind == "rollout"
         else data_source(teacher, student.grid, images, NONE, states=24, seed=(0,), batch_size=8)
     )
-    pool = source.renew(0)
+    pool = source.renew(0, lambda: None)
     for k in range(3):
         wanted = teacher_landing(teacher, pool.z[k], student.grid, k)
         np.testing.assert_allclose(
@@ -134,7 +134,7 @@ def test_cached_states_aim_at_the_cached_next_state(
     teacher = gaussian_model(steps=12, solver="dpmpp_2m")
     grid = uniform_subset(teacher, 4)
     paths = paths_of(teacher, unit_normal(8, 4, 4, 1), grid)
-    pool = trajectory_source(paths, grid, states=1000, seed=(0,)).renew(0)
+    pool = trajectory_source(paths, grid, states=1000, seed=(0,)).renew(0, lambda: None)
     order = [int(np.abs(paths.states[:, 0] - z).sum((1, 2, 3)).argmin()) for z in pool.z[0]]
     assert sorted(order) == list(range(8))
     for k in range(4):
@@ -149,7 +149,9 @@ def test_rollouts_visit_what_the_student_visits(
     teacher = make_model(steps=8, class_count=None)
     student = teacher.student(uniform_subset(teacher, 3))
     paths = paths_of(teacher, unit_normal(6, 4, 4, 1), student.grid)
-    pool = rollout_source(student, teacher, paths, states=18, seed=(0,), batch_size=4).renew(0)
+    pool = rollout_source(student, teacher, paths, states=18, seed=(0,), batch_size=4).renew(
+        0, lambda: None
+    )
     states: list[np.ndarray] = []
     student.sample(mx.array(pool.z[0]), on_step=lambda i, z, x0: states.append(np.array(z)))
     for k in (1, 2):
@@ -171,9 +173,9 @@ def test_rollouts_follow_the_student_as_it_learns(
         seed=(0,),
         batch_size=8,
     )
-    before = source.renew(0)
+    before = source.renew(0, lambda: None)
     shift_output(student, 0.5)
-    after = source.renew(0)
+    after = source.renew(0, lambda: None)
     np.testing.assert_array_equal(after.z[0], before.z[0])
     assert np.abs(after.z[1] - before.z[1]).max() > 0.01
 
@@ -199,7 +201,7 @@ def test_labels_stay_with_their_states(
         ),
         "trajectory": lambda: trajectory_source(paths, student.grid, states=18, seed=(1,)),
     }[kind]()
-    pool = source.renew(0)
+    pool = source.renew(0, lambda: None)
     labels = pool.conditions.labels
     assert labels is not None
     assert labels.shape == (2, 9)
@@ -240,7 +242,7 @@ def test_a_last_step_of_no_length_has_a_finite_target(
                 p, s.grid, states=18, seed=(1,)
             ),
         }[kind]()
-        pool = source.renew(0)
+        pool = source.renew(0, lambda: None)
         assert np.isfinite(pool.target).all()
         assert np.abs(pool.target).max() < 10
 
@@ -253,7 +255,7 @@ def test_pools_are_the_same_for_the_same_seed_and_other_for_others(
 
     def pool(seed: tuple[int, ...], renewals: int) -> np.ndarray:
         source = data_source(teacher, grid, images, NONE, states=8, seed=seed, batch_size=8)
-        return source.renew(renewals).z
+        return source.renew(renewals, lambda: None).z
 
     np.testing.assert_array_equal(pool((1, 2), 3), pool((1, 2), 3))
     assert not np.array_equal(pool((1, 2), 3), pool((1, 3), 3))
@@ -315,3 +317,27 @@ def test_the_weight_snr_plus_one_is_the_loss_in_v(linear_schedule: NoiseSchedule
         alpha, sigma, z, x, wanted = grid.alphas[k], grid.sigmas[k], 0.7, 0.3, -0.4
         v, v_wanted = ((alpha * (z - alpha * x0) / sigma - sigma * x0) for x0 in (x, wanted))
         assert (v - v_wanted) ** 2 == pytest.approx(float(weights[k]) * (x - wanted) ** 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("rollout", 4 * 3), ("data", 3 * 3)])
+def test_every_batch_of_evaluations_is_told(
+    kind: str,
+    expected: int,
+    make_model: Callable[..., DiffusionModel],
+    unit_normal: Callable[..., np.ndarray],
+    images: np.ndarray,
+) -> None:
+    teacher = make_model(steps=8, class_count=None)
+    student = teacher.student(uniform_subset(teacher, 3))
+    paths = paths_of(teacher, unit_normal(9, 4, 4, 1), student.grid)
+    source = {
+        "rollout": lambda: rollout_source(
+            student, teacher, paths, states=27, seed=(0,), batch_size=4
+        ),
+        "data": lambda: data_source(
+            teacher, student.grid, images, NONE, states=27, seed=(0,), batch_size=4
+        ),
+    }[kind]()
+    told: list[int] = []
+    source.renew(0, lambda: told.append(1))
+    assert len(told) == expected, "three batches of nine states, at each of three points"
