@@ -169,29 +169,6 @@ def test_a_click_on_a_tab_and_on_a_footer_key_does_what_the_key_does(
     go(story())
 
 
-def test_help_lists_only_what_works_and_enter_runs_the_line(options: Options, go: Go) -> None:
-    async def story() -> None:
-        app = DiffoptApp(options)
-        async with app.run_test(size=(120, 36)) as pilot:
-            await pilot.press("question_mark")
-            await pilot.pause()
-            lines = [line.plain for line in app.screen.query_one("#help-keys", Pane).lines]
-            assert any("training goes on" in line for line in lines)
-            assert not any("$EDITOR" in line for line in lines)  # a key of Config
-            await pilot.press(*"compare")
-            await pilot.pause()
-            lines = [line.plain for line in app.screen.query_one("#help-keys", Pane).lines]
-            wanted = next(row for row, line in enumerate(lines) if " 4 " in line)
-            pane = app.screen.query_one("#help-keys", Pane)
-            while pane.cursor != wanted:
-                await pilot.press("down" if pane.cursor < wanted else "up")
-            await pilot.press("enter")
-            await pilot.pause()
-            assert app.current_mode == "compare"
-
-    go(story())
-
-
 def test_help_says_so_where_no_key_fits(options: Options, go: Go) -> None:
     async def story() -> str:
         app = DiffoptApp(options)

@@ -16,7 +16,7 @@ from textual.widgets import Input
 from tui.format import GLYPHS, clipped
 from tui.keys import BY_ID, key_words
 from tui.widgets.footer import LiveKey
-from tui.widgets.pane import Pane
+from tui.widgets.pane import Line, Pane
 
 
 class _Keys(Pane):
@@ -27,6 +27,25 @@ class _Keys(Pane):
         if isinstance(self.screen, HelpScreen):
             self.screen.fill()
 
+    def set_lines(self, lines: Sequence[Line]) -> None:
+        """Show these lines, and say how many are below."""
+        super().set_lines(lines)
+        self._count()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Count again what is below."""
+        super().watch_scroll_y(old_value, new_value)
+        self._count()
+
+    def _count(self) -> None:
+        if not self.is_attached:
+            return
+        height = self.scrollable_content_region.height
+        below = len(self.lines) - self.scroll_offset.y - height if height else 0
+        self.set_title(
+            "Keys here", f"{below} more below · esc closes" if below > 0 else "esc closes"
+        )
+
 
 class HelpScreen(ModalScreen[None]):
     """The keys of the screen below."""
@@ -35,6 +54,8 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,f1", "close", "Close"),
         Binding("down", "move(1)", "", show=False, priority=True),
         Binding("up", "move(-1)", "", show=False, priority=True),
+        Binding("pagedown", "page(1)", "", show=False, priority=True),
+        Binding("pageup", "page(-1)", "", show=False, priority=True),
     ]
 
     def __init__(self, keys: Sequence[LiveKey], is_ascii: bool = False) -> None:
@@ -48,7 +69,7 @@ class HelpScreen(ModalScreen[None]):
         """Lay out the search box over the list."""
         with Vertical(id="help"):
             yield Input(placeholder="type to search, enter runs the line", id="help-search")
-            yield _Keys("Keys here", subtitle="esc closes", id="help-keys")
+            yield _Keys(id="help-keys")
 
     def on_mount(self) -> None:
         """Show all."""
@@ -75,12 +96,19 @@ class HelpScreen(ModalScreen[None]):
         self.dismiss()
 
     def action_move(self, rows: int) -> None:
-        """Move to the next line that can be run."""
+        """Move to the next line that can be run; past the last, what is left comes into view."""
         at = self._pane.cursor + rows
         while 0 <= at < len(self._rows) and self._rows[at] is None:
             at += rows
         if 0 <= at < len(self._rows):
             self._pane.cursor = at
+        else:
+            self._pane.scroll_relative(y=rows, animate=False)
+
+    def action_page(self, pages: int) -> None:
+        """Move a page on, to a line that can be run there."""
+        for _ in range(max(1, self._pane.scrollable_content_region.height - 1)):
+            self.action_move(pages)
 
     def on_click(self, event: events.Click) -> None:
         """Close on a click beside the list."""
