@@ -98,7 +98,12 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         self.last_words: list[str] = []
         self._to_tell: list[str] = []
         if self.preferences.keys:
-            self.set_keymap(self.preferences.keys)
+            from tui.keymap import checked
+
+            keys, problems = checked(self.preferences.keys)
+            self.set_keymap(keys)
+            path = self.preferences.path
+            self.preferences.notices += [f"{path}: keys: {problem}" for problem in problems]
         self.themes = ThemeLibrary(config_folder() / "themes")
         self._wear_first_theme()
         self.stylesheet = StyleRules(variables=self.get_css_variables())

@@ -54,7 +54,7 @@ class Preferences:
     screen: str | None = None
     bell: str = "bell"
     image_mode: str | None = None
-    keys: dict[str, str] = field(default_factory=dict)  # a key's id -> "p,space"
+    keys: dict[str, str] = field(default_factory=dict)  # a key's id -> "p,f8"
     layout: dict[str, Any] = field(default_factory=dict)  # pane sizes and the like, by screen
     notices: list[str] = field(default_factory=list)  # what could not be read, a line each
 
@@ -78,7 +78,7 @@ class Preferences:
             problem = _problem(key, value)
             if problem is None:
                 setattr(out, key, value)
-            elif problem:
+            else:
                 out.notices.append(f"{out.path}: {key}: {problem}; left out.")
         return out
 
@@ -89,7 +89,7 @@ class Preferences:
         """
         for key, value in changes.items():
             if (problem := _problem(key, value)) is not None:
-                raise ValueError(f"{key}: {problem or 'no such choice'}")
+                raise ValueError(f"{key}: {problem}")
             setattr(self, key, value)
         try:
             with _alone(self.path):
@@ -165,7 +165,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _problem(key: Any, value: Any) -> str | None:
-    """Return what is wrong with a value; None where nothing is, "" for a key of a later version."""
+    """Return what is wrong with a value; None where nothing is."""
     words = {"screen": SCREENS, "bell": BELLS, "image_mode": IMAGE_MODES}
     if key in words:
         if value in words[key] or (value is None and key != "bell"):
@@ -180,7 +180,7 @@ def _problem(key: Any, value: Any) -> str | None:
         return None if is_fine else "a mapping of a key's id to keys was wanted, as run.pause: p"
     if key == "layout":
         return None if isinstance(value, dict) else "a mapping by screen was wanted"
-    return ""
+    return "this version knows no such choice"
 
 
 def _set_aside(path: Path, why: str) -> str:

@@ -41,6 +41,7 @@ def test_a_change_leaves_comments_and_what_a_later_version_wrote(folder: Path) -
     path.write_text("# mine\ntheme: ember  # warm\nsparkle: 7 # of tomorrow\n\n# keys\nbell: off\n")
     mine = load(folder)
     assert mine.theme == "ember"
+    assert mine.take_notices() == [f"{path}: sparkle: this version knows no such choice; left out."]
     mine.set(theme="fjord")
     assert path.read_text() == (
         "# mine\ntheme: fjord\nsparkle: 7 # of tomorrow\n\n# keys\nbell: off\n"
@@ -149,7 +150,7 @@ def test_a_wrong_value_is_left_out_and_told_and_the_rest_holds(
 def test_a_choice_that_is_none_is_our_own_mistake(folder: Path) -> None:
     with pytest.raises(ValueError, match="none of"):
         load(folder).set(bell="loud")
-    with pytest.raises(ValueError, match="no such choice"):
+    with pytest.raises(ValueError, match="knows no such choice"):
         load(folder).set(colour="red")
 
 
