@@ -6,6 +6,7 @@ without it. MLX is never imported here.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -15,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import events
+from textual import events, work
 from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.filter import Monochrome, NoColor
@@ -23,9 +24,11 @@ from textual.screen import Screen
 
 from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, steering
+from tui import format as words
 from tui.dialogs import Dialog, Question
 from tui.display.frames import LeanFrames
 from tui.display.rules import StyleRules
+from tui.ends import Ends
 from tui.keys import BY_ID, bindings_for
 from tui.marks import Marks
 from tui.messages import CommandSent, RunOpened
@@ -38,6 +41,7 @@ from tui.theme import ThemeLibrary, default_name
 from tui.widgets.footer import LiveKey, live_keys
 
 CLIENT = "diffopt-tui"
+END_SECONDS = 2.0  # between looks at runs that no screen shows
 
 
 def _runs() -> Screen[Any]:
@@ -95,6 +99,7 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         self.is_clone = False
         self.marked = Marks()
         self.notices = Notices()
+        self._ends = Ends()
         self.last_words: list[str] = []
         self._to_tell: list[str] = []
         if self.preferences.keys:
@@ -126,6 +131,7 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         self._listen_for_hangup()
         self.call_after_refresh(_collect_from_now_on)
         self._tell_what_waits()
+        self.set_interval(END_SECONDS, self._look_for_ends)
         if self._target.recipe is not None:
             self._start_recipe(self._target.recipe)
 
@@ -215,6 +221,15 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         else:
             self.tell(f"{run.name} is taken up again")
 
+    @work(exclusive=True, group="ends")
+    async def _look_for_ends(self) -> None:
+        """Look at runs that no shown screen looks at."""
+        if self.current_mode == "runs":  # which reads all of them
+            return
+        shown = self.current_run.path if self.current_run and self.current_mode == "live" else None
+        for path, state in await asyncio.to_thread(self._ends.states_now, shown):
+            self.note_state(path, state)
+
     def tell(self, text: str, severity: str = "information", *, kind: str | None = None) -> None:
         """Tell the user something: it pops up, and stays among the notices.
 
@@ -223,9 +238,12 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         if self.notices.add(text, severity, kind):
             self.notify(text, severity=severity, markup=False)  # pyright: ignore[reportArgumentType]
 
-    def tell_end(self, text: str, *, is_bad: bool = False) -> None:
-        """Tell that a run ended: by a notice, and by a bell or what the preferences say."""
-        self.tell(text, "error" if is_bad else "information", kind=f"end {text}")
+    def note_state(self, run: Path, state: str) -> None:
+        """Tell of a run that ended since it was last seen, by a notice and as the bell is set."""
+        if not self._ends.has_ended(run, state):
+            return
+        text = f"{run.name} is {words.word(state)}"
+        self.tell(text, "error" if state in ("failed", "lost") else "information")
         if (signal_ := end_signal(self.preferences.bell, text)) and self._driver is not None:
             self._driver.write(signal_)
 
@@ -355,8 +373,6 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         return []
 
     def _listen_for_hangup(self) -> None:
-        import asyncio
-
         if self.is_headless or not hasattr(signal, "SIGHUP"):
             return
         loop = asyncio.get_running_loop()

@@ -24,6 +24,8 @@ def progress_of(view: RunView) -> float | None:
     """Return the share of the run's time that is over, in [0, 1]."""
     if view.state == "done":
         return 1.0
+    if view.is_over:  # nothing is left, and nothing was reached
+        return None
     left = seconds_left(view)
     if left is None or view.started is None or view.last_time is None:
         return None

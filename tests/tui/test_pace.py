@@ -8,6 +8,8 @@ from engine.run.events import (
     PhaseProgressed,
     PhaseStarted,
     PlannedStage,
+    RunCancelled,
+    RunFailed,
     StageAccepted,
     StageStarted,
 )
@@ -26,6 +28,14 @@ def test_time_left_follows_the_pace_of_what_is_done() -> None:
     progress = progress_of(view)
     assert progress is not None
     assert 0 < progress < 0.2
+
+
+@pytest.mark.parametrize(
+    "end",
+    [RunFailed(error="DataError", message="gone"), RunCancelled(step=7, cancelled_by="ann@mac")],
+)
+def test_a_run_that_is_over_without_a_result_is_no_share_of_the_way(end: Event) -> None:
+    assert progress_of(fold(RunView(), stored([*BEGUN, end]))) is None
 
 
 GATE: list[Event] = [

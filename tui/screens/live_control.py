@@ -8,7 +8,6 @@ from textual import events, work
 from textual.content import Content
 
 from engine.run import CommandKind
-from tui import format as words
 from tui.follow import Follower, Snapshot
 from tui.messages import CommandSent
 from tui.permits import RUN_ACTIONS, is_taking_up, why_no_report, why_not
@@ -64,12 +63,10 @@ class LiveControl(DiffoptScreen):
     def _tell_end(self, snapshot: Snapshot) -> None:
         is_over = snapshot.state in ("done", "failed", "cancelled", "lost")
         if self._was_over is False and is_over:
-            is_bad = snapshot.state in ("failed", "lost")
-            text = f"{snapshot.run.name} is {words.word(snapshot.state)}"
-            self.diffopt.tell_end(text, is_bad=is_bad)
             self._asked.clear()
         if snapshot.status is not None:
             self._was_over = is_over
+            self.diffopt.note_state(snapshot.run.path, snapshot.state)
 
     def _permits(self, snapshot: Snapshot) -> tuple[bool, ...]:
         return tuple(why_not(action, snapshot) is None for action in RUN_ACTIONS)

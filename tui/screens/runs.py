@@ -72,7 +72,6 @@ class RunsScreen(RunDeeds):
         self._details: dict[Path, tuple[object, Details | None]] = {}
         self._machine: Machine | None = None
         self._gpu = GpuWatch()
-        self._states: dict[Path, str] = {}
 
     def compose_body(self) -> ComposeResult:
         """Yield table, filter, details and machine."""
@@ -188,16 +187,8 @@ class RunsScreen(RunDeeds):
 
     def _tell_ends(self, rows: list[RunRow]) -> None:
         for row in rows:
-            before = self._states.get(row.path)
-            if before in ("running", "paused", "stopping", "stuck", "queued") and row.state in (
-                "done",
-                "failed",
-                "cancelled",
-                "lost",
-            ):
-                is_bad = row.state in ("failed", "lost")
-                self.diffopt.tell_end(f"{row.name} is {words.word(row.state)}", is_bad=is_bad)
-        self._states = {row.path: row.state for row in rows}
+            if row.state and row.is_readable:
+                self.diffopt.note_state(row.path, row.state)
 
     # The selected run
 

@@ -165,14 +165,3 @@ def test_a_run_that_pauses_again_is_taken_up_no_longer(
                 assert "taking" not in screen.header
 
     go(check())
-
-
-def test_a_run_that_ends_rings_once(run: RunFolder, go: Go) -> None:
-    async def check() -> None:
-        with working(run, *UP_TO_TRAINING) as worker:
-            async with live(run) as screen:
-                worker.emit(RunFailed(error="DataError", message="gone"))
-                await screen.until(lambda: "FAILED" in screen.header)
-                assert screen.told.count("digits is failed") == 1
-
-    go(check())

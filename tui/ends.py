@@ -1,0 +1,40 @@
+"""Which runs ended, so that each end is told once, whatever screen is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.errors import DiffoptError
+from engine.run import RunFolder
+
+_AT_WORK = ("running", "paused", "stopping", "stuck", "queued")
+_OVER = ("done", "failed", "cancelled", "lost")
+
+
+class Ends:
+    """The states of runs as they were last seen by any screen."""
+
+    def __init__(self) -> None:
+        """Know of no run."""
+        self._states: dict[Path, str] = {}
+
+    def has_ended(self, path: Path, state: str) -> bool:
+        """Take down a run's state; return whether it was at work before and is over now."""
+        before = self._states.get(path.absolute())
+        self._states[path.absolute()] = state
+        return before in _AT_WORK and state in _OVER
+
+    def states_now(self, shown: Path | None) -> list[tuple[Path, str]]:
+        """Read the states of runs that were at work when last seen, but for the one that is shown.
+
+        A run that cannot be read any more is forgotten.
+        """
+        found: list[tuple[Path, str]] = []
+        for path, before in list(self._states.items()):
+            if before not in _AT_WORK or (shown is not None and path == shown.absolute()):
+                continue
+            try:
+                found.append((path, str(RunFolder(path).state())))
+            except (DiffoptError, OSError):
+                self._states.pop(path, None)
+        return found
