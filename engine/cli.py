@@ -288,7 +288,9 @@ def _add_model_commands(commands: Any) -> None:
         "write a run's last accepted student in a form that stock diffusers opens",
     )
     export.add_argument("run", metavar="RUN")
-    export.add_argument("--to", required=True, metavar="DIR", help="a new folder")
+    export.add_argument(
+        "--to", required=True, metavar="DIR", help="a new folder, outside of all runs"
+    )
     export.add_argument(
         "--format",
         choices=["diffusers", "unet", "lora"],
@@ -300,7 +302,7 @@ def _add_model_commands(commands: Any) -> None:
         help="sample it in diffusers too and write the difference into its manifest "
         "(needs the interop extra)",
     )
-    export.add_argument("--force", action="store_true", help="replace what is at DIR")
+    export.add_argument("--force", action="store_true", help="replace an earlier export at DIR")
 
     _command(
         commands,

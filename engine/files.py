@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,22 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def is_no_room(error: OSError) -> bool:
     """Return whether it tells of a full disk, a used-up quota or a limit on the size of files."""
     return error.errno in _NO_ROOM
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a path could not be used, in the system's words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error)
+    return "a link to itself" if text.startswith("Symlink loop") else text
+
+
+def expanded(text: str | Path) -> Path:
+    """Return a path as it was written, ``~`` made the home folder where there is one."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no user of that name: there will be no such file
+        return Path(text)
 
 
 def temporary_name(path: Path) -> Path:
@@ -81,22 +97,28 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         sync_path(path.parent)
     except OSError as error:
-        if is_no_room(error):  # a write tells no name, and the temporary one says little
+        # a write tells no name, and the temporary one says little
+        if is_no_room(error) or error.filename in (str(temporary), temporary):
             error.filename = str(path)
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that is too long cannot even be looked for
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill.
 
-    On a clean exit it takes the place of `path`, else it is removed.
+    On a clean exit it takes the place of `path`, else it is removed. What stood there is deleted
+    whole, so a caller that takes the path from a person first looks at what it holds.
 
     A folder cannot be renamed over a full one, so an old `path` is moved aside first and put back
-    if the second rename fails.
+    if the second rename fails. Raises NotADirectoryError where `path` is a file.
     """
+    path = path.resolve()  # a link stays, and what it leads to is replaced
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     temporary, aside = temporary_name(path), temporary_name(path.with_name(path.name + ".old"))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -112,10 +134,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             if aside.exists():
                 aside.replace(path)
             raise
+        shutil.rmtree(aside, ignore_errors=True)  # and not before: it may be all that is left
         sync_path(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

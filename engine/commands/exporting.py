@@ -1,12 +1,11 @@
 """`diffopt export`: a run's student in a form that stock diffusers opens, proven on request."""
 
 import argparse
-from pathlib import Path
 
 from engine.commands.output import say, say_json
-from engine.errors import ConfigError
 from engine.export import CertifyError, certify, export_student
 from engine.export.from_run import student_of_run
+from engine.export.target import export_target
 from engine.run import find_run
 
 EXIT_DIFFERS = 1
@@ -18,15 +17,7 @@ def export(options: argparse.Namespace) -> int:
     Returns EXIT_DIFFERS where diffusers was asked and samples something else; the export stands.
     """
     folder = find_run(options.runs_dir, options.run)
-    target = Path(options.to).expanduser()
-    if target.exists() and not options.force and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(
-            f"--to {target}: there is something already; name a new folder, or add --force."
-        )
-    if not target.absolute().parent.is_dir():
-        raise ConfigError(
-            f"--to {target}: there is no folder {target.absolute().parent}; make it first."
-        )
+    target = export_target(options.to, folder.path, options.runs_dir, is_forced=options.force)
     found = student_of_run(folder)
     what = options.format or found.config.export.format
     export_student(found.student, found.original, target, found.facts, what)

@@ -123,6 +123,54 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
     assert names_in(tmp_path) == ["export"]
 
 
+def test_the_old_folder_is_not_deleted_where_it_cannot_even_be_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "export"
+    path.mkdir()
+    (path / "old").write_text("old")
+    rename = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == path:
+            raise OSError("device is busy")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="busy"), replacing_folder(path) as temporary:
+        (temporary / "new").write_text("new")
+    assert [file.read_text() for file in tmp_path.rglob("old")] == ["old"]
+
+
+def test_a_folder_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "thesis.txt"
+    path.write_text("years of work")
+    with pytest.raises(NotADirectoryError), replacing_folder(path):
+        raise AssertionError("there is nothing to fill")
+    assert path.read_text() == "years of work"
+    assert names_in(tmp_path) == ["thesis.txt"]
+
+
+def test_a_link_to_a_folder_stays_and_leads_to_the_new_content(tmp_path: Path) -> None:
+    path = tmp_path / "there"
+    path.mkdir()
+    (path / "old").write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to("there")
+    with replacing_folder(link) as temporary:
+        (temporary / "new").write_text("new")
+    assert link.is_symlink()
+    assert names_in(path) == ["new"]
+    assert names_in(tmp_path) == ["link", "there"]
+
+
+def test_a_file_that_cannot_be_written_is_named_by_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 300}.txt"
+    with pytest.raises(OSError, match="too long") as refusal:
+        write_text(path, "x")
+    assert refusal.value.filename == str(path)
+
+
 def test_what_a_killed_process_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     path = tmp_path / "export"
     left = temporary_name(path)

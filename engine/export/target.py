@@ -1,0 +1,74 @@
+"""Where an export may be written: nothing that somebody else made is ever replaced by one.
+
+A folder takes the place of another whole, so what stands there must be empty or an earlier export.
+"""
+
+from pathlib import Path
+
+from engine.errors import ConfigError
+from engine.export.student import MANIFEST
+from engine.files import expanded, reason_of
+
+_JOURNAL = "journal.sqlite"
+
+
+def export_target(text: str, run: Path, runs_dir: Path, *, is_forced: bool) -> Path:
+    """Return the folder that `text` (--to) names, links resolved, where an export may go.
+
+    Its place is free or an empty folder; with `is_forced` also an earlier export, which is
+    replaced. `run` is the folder of the run that is exported, whose own `export` is one of those.
+
+    Raises:
+        ConfigError: a file or another folder is there, a run would be touched, or no folder can be
+            made there.
+    """
+    named = expanded(text)
+    try:
+        target = named.resolve()
+        is_there = target.exists()
+        if not is_there and not target.parent.is_dir():
+            raise ConfigError(f"--to {text}: there is no folder {target.parent}; make it first.")
+        if is_there and not target.is_dir():
+            raise ConfigError(f"--to {text}: this is a file; name a new folder.")
+        if target in (here := Path.cwd(), *here.parents):
+            raise ConfigError(f"--to {text}: the current folder lies in it; name a new folder.")
+        if target != (run / "export").resolve():
+            _refuse_runs(text, target, run, runs_dir)
+        if is_there:
+            _refuse_full(text, target, is_forced=is_forced)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
+        raise ConfigError(
+            f"--to {text}: no folder can be made there ({reason_of(error)}); name another."
+        ) from error
+    return target
+
+
+def _refuse_runs(text: str, target: Path, run: Path, runs_dir: Path) -> None:
+    """Refuse a place in, around or instead of a run, or a folder of runs."""
+    for folder in (target, *target.parents):
+        if (folder / _JOURNAL).exists():
+            what = "is a run" if folder == target else f"lies in the run {folder}"
+            raise ConfigError(f"--to {text}: this {what}; name a new folder outside of all runs.")
+    for root in (run.resolve().parent, runs_dir.resolve()):
+        if root == target or target in root.parents:
+            what = "is the runs folder" if root == target else f"holds the runs folder {root}"
+            raise ConfigError(f"--to {text}: this {what}; name a new folder outside of it.")
+        if root in target.parents:
+            what = f"lies in the runs folder {root}"
+            raise ConfigError(f"--to {text}: this {what}; name a new folder outside of it.")
+    if held := next(target.rglob(_JOURNAL), None):
+        raise ConfigError(f"--to {text}: this holds the run {held.parent}; name a new folder.")
+
+
+def _refuse_full(text: str, target: Path, *, is_forced: bool) -> None:
+    if not any(target.iterdir()):
+        return
+    if not (target / MANIFEST).is_file():
+        raise ConfigError(
+            f"--to {text}: this folder holds something else than an earlier export (there is no "
+            f"{MANIFEST} in it), which is never replaced; name a new folder."
+        )
+    if not is_forced:
+        raise ConfigError(
+            f"--to {text}: an earlier export is there; name a new folder, or add --force."
+        )
