@@ -245,7 +245,7 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
                 outputs[event.stage] = event.output_steps
                 count = max(count, event.stage)
                 words = f"{event.stage}/{count} {event.input_steps}→{event.output_steps}"
-                row = changed(row, stage=words, progress=(event.stage - 1) / count)
+                row = changed(row, stage=words)
             case StageAccepted() as event:
                 steps = outputs.get(event.stage)
                 row = changed(row, score=event.score, lower_bound=event.lower_bound, steps=steps)
@@ -261,9 +261,10 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
                     ended=stored.time,
                 )
             case RunFailed() as event:
-                row = changed(row, reason=event.message, ended=stored.time)
+                row = changed(row, reason=event.message, progress=None, ended=stored.time)
             case RunCancelled() as event:
-                row = changed(row, reason=f"by {event.cancelled_by}", ended=stored.time)
+                reason = f"by {event.cancelled_by}"
+                row = changed(row, reason=reason, progress=None, ended=stored.time)
             case _:
                 pass
     return row
