@@ -150,9 +150,16 @@ class Follower:
             has_more = self._read()
         except _BROKEN as error:
             self._let_go()
-            self._tell(problem=str(error) or type(error).__name__)
+            self._tell(problem=self._why(error))
             return False
         return has_more
+
+    def _why(self, error: Exception) -> str:
+        """Return what cannot be read; what Python says of a value says nothing to a person."""
+        if isinstance(error, DiffoptError | OSError):
+            return str(error)
+        kind = type(error).__name__
+        return f"{self.run.journal_path} holds a value that means nothing ({kind}: {error})."
 
     async def _follow(self) -> None:
         while True:

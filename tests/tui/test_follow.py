@@ -263,23 +263,37 @@ def test_it_polls_while_started_and_stands_still_while_stopped(run: RunFolder) -
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "state"),
     [
-        ("heartbeat", "[]"),
-        ("heartbeat", '"x"'),
-        ("progress", '{"a": 1}'),
-        ("engine", "[1]"),
-        ("state", "[]"),
-        ("phase", "3"),
-        ("memory", '"much"'),
+        ("heartbeat", "[]", "running"),
+        ("heartbeat", '"x"', None),
+        ("progress", '{"a": 1}', None),
+        ("engine", "[1]", None),
+        ("state", "[]", "running"),
+        ("phase", "3", "running"),
+        ("memory", '"much"', "running"),
     ],
 )
-def test_strange_latest_values_are_survived(recorded: Recorded, key: str, value: str) -> None:
-    run = recorded("smoke")
-    with sqlite3.connect(run.journal_path) as journal:
-        journal.execute("insert or replace into latest values (?, ?)", (key, value))
-        journal.execute("insert or replace into latest values ('state', '\"running\"')")
-    with run.own():
-        snapshot = caught_up(Follower(run, lambda _: None))
-    assert snapshot.problem is None or snapshot.problem
-    assert isinstance(snapshot.memory, dict)
+def test_strange_latest_values_are_survived(
+    run: RunFolder, key: str, value: str, state: str | None
+) -> None:
+    """Where the state (None) cannot be told of them, what was seen stays and the reason is told."""
+    with working(run, *UP_TO_TRAINING) as worker:
+        follower = Follower(run, lambda _: None)
+        with sqlite3.connect(run.journal_path) as journal:
+            journal.execute("insert or replace into latest values (?, ?)", (key, value))
+        snapshot = caught_up(follower)
+        assert snapshot.is_loaded
+        assert snapshot.view.state == "running"
+        assert snapshot.memory == {}
+        if state is not None:
+            assert (snapshot.state, snapshot.problem) == (state, None)
+            return
+        assert snapshot.problem is not None
+        assert snapshot.problem.startswith(f"{run.journal_path} holds a value that ")
+        worker.emit(LogLine(level="INFO", text="goes on"))
+        with sqlite3.connect(run.journal_path) as journal:
+            journal.execute("delete from latest where key = ?", (key,))
+        assert caught_up(follower).problem is None
+        assert follower.log.lines[-1].text == "goes on"
+        follower.stop()
