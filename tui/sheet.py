@@ -61,7 +61,13 @@ def read_sheet(path: Path, rows: int = len(ROWS)) -> Sheet:
             return Sheet(path, layout, _cut(image.convert("RGB"), layout))
     except FileNotFoundError as error:
         raise DataError(f"{path} is gone.") from error
-    except (OSError, SyntaxError, UnidentifiedImageError, Pillow.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,  # a path that no file can have
+        UnidentifiedImageError,
+        Pillow.DecompressionBombError,
+    ) as error:
         raise DataError(f"{path} cannot be read as a picture ({error}).") from error
 
 

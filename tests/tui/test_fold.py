@@ -18,12 +18,14 @@ from engine.run.events import (
     PhaseProgressed,
     PhaseStarted,
     PlannedStage,
+    RunCancelled,
     RunFailed,
     RunFinished,
     RunQueued,
     RunResumed,
     RunStarted,
     RunStopped,
+    SamplesSaved,
     StageAccepted,
     StageRolledBack,
     StageStarted,
@@ -32,37 +34,15 @@ from engine.run.events import (
 )
 from tests.tui.journals import any_event, events_of, journals, stored
 from tests.tui.told import BEGUN, PLANNED, label_of, rejected, try_started
-from tui import format as words
+from tests.tui.wholeness import check_asked, check_frame, check_whole, snapshot_of
 from tui.fold import fold, with_progress
-from tui.pace import progress_of, seconds_left
+from tui.pace import seconds_left
 from tui.screens.live_words import took
 from tui.state import RunView
 from tui.telling import away, headline, line_of
 from tui.tree import lines, tree
 
 SMOKE = events_of("smoke")
-STATES = [str(state) for state in RunState]
-
-
-def check_whole(view: RunView, events: list[StoredEvent]) -> None:
-    """All that a screen makes of a view can be made, is on one line and steers no terminal."""
-    for state in (view.state, "lost", "stuck", "paused"):
-        for line in lines(tree(view, state, "run")):
-            assert line.bar is not None or line.state in words.GLYPHS
-            assert line.bar is None or 0 <= line.bar <= 1
-            assert (line.label + line.figure + line.indent).isprintable()
-    keys = [line.key for line in lines(tree(view, view.state, "run"))]
-    assert len(keys) == len(set(keys))
-    assert view.state in STATES
-    progress, left = progress_of(view), seconds_left(view)
-    assert progress is None or 0 <= progress <= 1
-    assert left is None or left >= 0
-    assert headline(view).isprintable()
-    assert away(events, 60).isprintable()
-    for line in map(line_of, events):
-        assert line is None or (line.text.isprintable() and 0 <= line.rank < 4)
-    numbers = [stage.stage for stage in view.stages]
-    assert numbers == sorted(set(numbers))
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -77,6 +57,7 @@ def test_every_prefix_of_a_true_journal_gives_a_valid_view(name: str) -> None:
     for stored_event in events:
         view = fold(view, [stored_event])
         check_whole(view, [stored_event])
+        check_asked(view)
 
 
 @settings(max_examples=60, deadline=None)
@@ -355,24 +336,40 @@ def test_events_of_a_newer_program_are_counted_and_shown_raw() -> None:
     assert line.text == 'TeacherReplaced {"by": "x"}'
 
 
-def test_text_of_the_journal_cannot_steer_the_terminal() -> None:
-    evil = "a\x1b[2Jb\nc\x9b31m"
+EVIL = "a\x1b[2Jb\nc\x9b31m\0"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        Paused(step=1, reason=EVIL),
+        RunFailed(error=EVIL, message=EVIL),
+        RunCancelled(step=1, cancelled_by=EVIL),
+        RunFinished(EVIL, exit_code=0, optimized_steps=4, score=1.0, lower_bound=1.0, seconds=1.0),
+        SamplesSaved(path=EVIL, what=EVIL),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_text_of_the_journal_cannot_steer_the_terminal(end: Event) -> None:
     events = stored(
         [
-            RunQueued(label=evil, queued_by=evil),
-            try_started(1, 1, evil),
-            PhaseStarted(phase=evil),
+            RunQueued(label=EVIL, queued_by=EVIL),
+            try_started(1, 1, EVIL),
+            PhaseStarted(phase=EVIL),
             Evaluated(
-                label=evil,
+                label=EVIL,
                 steps=4,
                 fidelity=1.0,
                 distribution=None,
                 band_energy=1.0,
                 score=1.0,
                 lower_bound=1.0,
-                noise_set=evil,
+                noise_set=EVIL,
                 samples=1,
             ),
+            end,
         ]
     )
-    check_whole(fold(RunView(), events), events)
+    view = fold(RunView(), events)
+    check_whole(view, events)
+    check_frame(snapshot_of(view, RunState(view.state), pid=None))

@@ -45,7 +45,9 @@ def test_while_a_run_works_its_newest_try_counts_and_at_its_end_the_student_that
     assert quality_words(LADDER, 30)[1:] == ("0.9876", "≥")
 
 
-@pytest.mark.parametrize(("lower", "sign"), [(0.95, "≥"), (0.9, "≥"), (0.89, "<")])
+@pytest.mark.parametrize(
+    ("lower", "sign"), [(0.95, "≥"), (0.9, "≥"), (0.89, "<"), (float("nan"), "<")]
+)
 def test_the_lower_bound_decides_not_the_score(lower: float, sign: str) -> None:
     assert quality_words(view_of(0.96, lower, 0.9, "running"), 20)[2] == sign
 

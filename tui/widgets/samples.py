@@ -23,6 +23,7 @@ from textual.style import Style
 
 from engine.errors import DiffoptError
 from engine.run import RunFolder
+from tui.format import printable
 from tui.gallery import SampleFile, gallery
 from tui.halfcell import MODES, Palette, Row
 from tui.keys import bindings_for
@@ -132,7 +133,8 @@ class SamplesPane(Pane):
             return
         self._app.copy_to_clipboard(str(path))
         is_opened = open_on_desktop(path)
-        self._app.tell(f"{path} {'opened' if is_opened else 'copied'}", kind=f"open {path}")
+        told = printable(f"{path} {'opened' if is_opened else 'copied'}")
+        self._app.tell(told, kind=f"open {path}")
 
     @property
     def path(self) -> Path | None:
@@ -187,7 +189,7 @@ class SamplesPane(Pane):
                 _read_and_draw, path, rows, names, (width, height), self.mode, self._palette
             )
         except DiffoptError as error:
-            self.set_lines([str(error)])
+            self.set_lines([printable(str(error))])
             return
         self.set_lines([content_of(row) for row in drawn] or ["There is no room for a picture."])
 

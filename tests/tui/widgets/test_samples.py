@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.pilot import Pilot
 
 from engine.run import JournalReader, RunFolder
+from engine.run.fact import changed
 from tui.app import DiffoptApp
 from tui.fold import fold
 from tui.gallery import SampleFile
@@ -250,3 +251,16 @@ def test_what_is_shown_already_is_not_drawn_again(
 def app_of(pane: SamplesPane) -> DiffoptApp:
     assert isinstance(pane.app, DiffoptApp)
     return pane.app
+
+
+@pytest.mark.parametrize("path", ["samples/\0.png", "samples/\x1b[2J\n.png"])
+def test_a_path_that_no_file_can_have_is_told_and_steers_no_terminal(
+    run: RunFolder, samples: tuple[SampleFile, ...], on_screen: Callable[..., None], path: str
+) -> None:
+    async def story(pane: SamplesPane, pilot: Pilot[None]) -> None:
+        pane.show(run, (changed(samples[-1], path=path),))
+        told = (await settled(pane, pilot)).strip()
+        assert "is gone" in told or "cannot be read" in told
+        assert told.isprintable()
+
+    on_screen(story)
