@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.terminals import HOUSE
 from tui import format as words
 from tui.format import (
     BARS,
@@ -149,3 +150,10 @@ def test_ascii_twins_are_ascii(text: str) -> None:
 def test_our_own_drawings_keep_their_width_in_ascii() -> None:
     drawn = "╭─ Stages ─╮│ ▼ ● ▁▂▃ 61 % ░█ │╰──╯⣿⠀ → … ≥"
     assert len(to_ascii(drawn)) == len(drawn)
+
+
+def test_the_manual_lists_every_sign_with_its_word() -> None:
+    page = (HOUSE / "docs" / "dashboard.md").read_text(encoding="utf-8")
+    told = " ".join(page.partition("## Signs")[2].split())
+    for mark in GLYPHS.values():
+        assert f"{mark.glyph} {mark.word}" in told
