@@ -345,7 +345,9 @@ EVIL = "a\x1b[2Jb\nc\x9b31m\0"
         Paused(step=1, reason=EVIL),
         RunFailed(error=EVIL, message=EVIL),
         RunCancelled(step=1, cancelled_by=EVIL),
-        RunFinished(EVIL, exit_code=0, optimized_steps=4, score=1.0, lower_bound=1.0, seconds=1.0),
+        RunFinished(
+            result=EVIL, exit_code=0, optimized_steps=4, score=1.0, lower_bound=1.0, seconds=1.0
+        ),
         SamplesSaved(path=EVIL, what=EVIL),
     ],
     ids=lambda event: type(event).__name__,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import config_to_yaml, load_config
 from engine.run import JournalReader, RunFolder, list_runs
 from engine.run.events import CommandAcknowledged
 from tests.terminals import HOUSE, dashboard
@@ -44,6 +45,10 @@ class Tmux:
         command = shlex.join(["env", *settings, *program])
         self.run("new-session", "-d", "-s", name, "-x", str(width), "-y", str(height), command)
         return Session(self, name)
+
+    def use(self, house: Path) -> None:
+        """Start the dashboard of another source tree from now on."""
+        self._environment["PYTHONPATH"] = str(house)
 
     def let_pass(self, seconds: float) -> None:
         """Make what was seen so much older, which waiting would do too."""
@@ -81,6 +86,22 @@ class Session:
         while words not in (text := self.text):
             assert time.monotonic() < deadline, f"{words!r} never came:\n{text}"
             time.sleep(0.2)
+
+    def was_told(self, words: str) -> None:
+        """Find words among what popped up."""
+        self.press("!")
+        self.until(words)
+        self.press("Escape")
+
+    def reads_the_report(self, run: RunFolder) -> None:
+        """Open the report as the footer says, and close it."""
+        self.until("O Report")
+        self.press("O")
+        self.until(f"Report of {run.name}"[:40])
+        for words in ("quality score", "its lower bound (95 %)", "speed-up"):
+            self.until(words)
+        self.press("Escape")
+        self.until("O Report")
 
     def hang_up(self) -> None:
         """Drop the connection: the terminal is gone."""
@@ -151,17 +172,41 @@ def test_from_nothing_to_a_finished_run_over_a_dropped_connection(tmux: Tmux) ->
     third.press("p")
     third.until("PAUSED")
     second.until("PAUSED")
-    who = acknowledged(run)[-1].issued_by
-    second.until("by " + who.split()[0])
+    second.was_told(f"Paused by {acknowledged(run)[-1].issued_by}")
     second.press("p")
     second.until("RUNNING")
     third.until("RUNNING")
-    assert len({event.issued_by for event in acknowledged(run)}) == 2
+    third.was_told(f"Going on by {acknowledged(run)[-1].issued_by}")
+    first_told, *_, last_told = acknowledged(run)
+    assert first_told.issued_by != last_told.issued_by
 
     second.until("DONE", 240)
     third.until("DONE")
-    assert run.report_path.is_file()
     for session in (second, third):
+        session.reads_the_report(run)
+        session.press("q")
+        assert waited(lambda session=session: is_gone(session.pid), 60)
+
+
+def test_demo_from_nothing_to_its_report(tmux: Tmux, tmp_path: Path) -> None:
+    """Its recipe is the small one here, in a copy of the program: the true one takes minutes."""
+    house = tmp_path / "house"
+    for package in ("engine", "tui", "themes"):
+        shutil.copytree(HOUSE / package, house / package, ignore=shutil.ignore_patterns("*.pyc"))
+    recipes = house / "engine" / "assets" / "recipes"
+    shutil.copy(recipes / "smoke.yaml", recipes / "demo.yaml")
+    tmux.use(house)
+
+    first = tmux.open("first", 80, 24, "demo")
+    first.until("RUNNING", 120)
+    second = tmux.open("second", 120, 36)  # no word: the run that is at work
+    second.until("RUNNING")
+    (run,) = list_runs(tmux.runs_dir)
+    assert run.name.endswith("-demo")
+    assert run.config_path.read_text() == config_to_yaml(load_config("smoke"))
+    for session in (first, second):
+        session.until("DONE", 240)
+        session.reads_the_report(run)
         session.press("q")
         assert waited(lambda session=session: is_gone(session.pid), 60)
 
