@@ -6,17 +6,18 @@ it, and both are steps of one undo stack; values, faults and differences follow 
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from engine.config_check import Checked, Fault, check_text
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DiffoptError
 from engine.run.fact import Fact, changed
 from tui import draft_file
 from tui.draft_file import FoundDraft, Source
+from tui.draft_merge import merge, unified
 from tui.schema import defaults, flat, key_order, settings_by_key
 from tui.typed_values import MISSING, read_typed, shown
 from tui.yaml_edit import EditRefused, remove_key, set_key
@@ -115,7 +116,7 @@ class Draft:
 
     def diff_to_file(self) -> list[str]:
         """Return the changes since the text was read, as lines of a unified diff."""
-        return _unified(self.source.text, self._text, "on disk", "here")
+        return unified(self.source.text, self._text, "on disk", "here")
 
     def as_command(self) -> str | None:
         """Return `diffopt run SOURCE --set ...` that does the same; None while it is wrong."""
@@ -259,17 +260,46 @@ class Draft:
         self._kept = None
         return target
 
-    def taken_over(self) -> None:
-        """Take note that the text stands now where it came from: a run took it up."""
+    def brought_together(self) -> tuple[str, str]:
+        """Return what stands in a run's settings by now, and that with what was changed here.
+
+        Raises ConfigError where both changed one setting, EditRefused where that text cannot be.
+        """
+        there = self._on_disk()
+        text, clashes = merge(self.source.text, self._text, there)
+        if clashes:
+            more = f" ({len(clashes) - 1} more)" if len(clashes) > 1 else ""
+            raise ConfigError(f"{clashes[0]}{more}; F5 takes what is there, K keeps yours.")
+        return there, text
+
+    def taken_over(self, text: str) -> None:
+        """Take note that `text`, which holds these changes, stands now where it came from."""
         draft_file.drop_draft(self.source)
-        self._rebase(self._text)
+        if text == self._text:
+            self._rebase(text)
+        else:
+            self._begin_anew(text, text)
         self._kept = None
+
+    def catch_up(self) -> bool:
+        """Take what another wrote into a run's settings, where nothing was changed here.
+
+        Returns whether there was something.
+        """
+        if self.source.run is None or self.is_modified or self.disk_state() != "changed":
+            return False
+        try:
+            text = self._on_disk()
+        except ConfigError:
+            return False
+        self._begin_anew(text, text)
+        return True
 
     def disk_state(self) -> DiskState:
         """Return whether the file is still the one that was read."""
-        if self.source.path is None:
+        if self.source.file is None:
             return "same"
-        if not self.source.path.exists():
+        if not self.source.file.exists():
             return "gone"
         try:
             return "same" if self._on_disk() == self.source.text else "changed"
@@ -279,29 +309,49 @@ class Draft:
     def diff_to_disk(self) -> list[str]:
         """Return what differs between the file as it is now and the text here."""
         try:
-            return _unified(self._on_disk(), self._text, "on disk", "here")
+            return unified(self._on_disk(), self._text, "on disk", "here")
         except ConfigError as error:
             return [str(error)]
 
     def reload(self) -> None:
         """Take the file as it is now; what was here is a step of undo. Raises ConfigError."""
         text = self._on_disk()
+        if self.source.run is not None:
+            with suppress(DiffoptError):  # what cannot be brought together is a step as it is
+                self.keep_mine()
         self._rebase(text)
         self.end_step()
         self.set_text(text, "reload")
         self.end_step()
 
     def keep_mine(self) -> None:
-        """Go on with the text here, to be saved over what is on disk now."""
-        if self.disk_state() == "changed":
-            self._rebase(self._on_disk())
+        """Go on with the text here, to be saved over what is on disk now.
+
+        Of a run's settings the changes made here are kept, and all else is as on disk: what others
+        wrote there is in force already. Raises ConfigError or EditRefused where that cannot be.
+        """
+        if self.disk_state() != "changed":
+            return
+        text = self._on_disk()
+        if self.source.run is None:
+            self._rebase(text)
+        else:
+            mine, _ = merge(self.source.text, self._text, text)
+            self._begin_anew(mine, text)
+
+    def _begin_anew(self, text: str, on_disk: str) -> None:
+        """Go on with a text that others had a part in: no undo may take back what they wrote."""
+        self._undo.clear()
+        self._redo.clear()
+        self._rebase(on_disk)
+        self._take(text)
 
     def _rebase(self, text: str) -> None:
         self.source = changed(self.source, text=text)
 
     def _on_disk(self) -> str:
-        assert self.source.path is not None
-        return draft_file.read_text(self.source.path)
+        assert self.source.file is not None
+        return draft_file.read_text(self.source.file)
 
     # What survives
 
@@ -343,8 +393,3 @@ class Draft:
         if path is not None:
             self._kept = self._text
         return path
-
-
-def _unified(old: str, new: str, old_name: str, new_name: str) -> list[str]:
-    before, after = old.splitlines(), new.splitlines()
-    return list(difflib.unified_diff(before, after, old_name, new_name, n=2, lineterm=""))

@@ -32,6 +32,11 @@ class Source(Fact):
     words: str = ""  # how `diffopt run` is told of it, where it has no file of its own
 
     @property
+    def file(self) -> Path | None:
+        """The file that this was read from and that others may change: its own, or a run's."""
+        return self.run.config_path if self.run is not None else self.path
+
+    @property
     def digest(self) -> str:
         """A hash of the text as it was read."""
         return digest_of(self.text)
@@ -159,6 +164,9 @@ def drop_draft(source: Source) -> None:
 
 def _places(source: Source) -> list[Path]:
     drafts = state_folder() / "drafts"
+    if source.run is not None:  # runs of one name may lie in several folders
+        place = hashlib.sha256(str(source.run.path.absolute()).encode()).hexdigest()[:8]
+        return [drafts / f"run-{source.run.name}-{place}.draft"]
     if source.path is None:
         return [drafts / f"{source.name.replace(' ', '-').replace(os.sep, '_')}.draft"]
     place = hashlib.sha256(str(source.path).encode()).hexdigest()[:8]

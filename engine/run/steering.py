@@ -6,10 +6,14 @@ whether a configuration's model can be loaded is for the caller to find out befo
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import engine
-from engine.errors import RunError
+from engine.errors import ConfigError, RunError
 from engine.run.commands import Command, CommandKind, CommandQueue
 from engine.run.disk import write_atomically
 from engine.run.events import CommandAcknowledged, RunCancelled
@@ -118,11 +122,17 @@ def send(run: RunFolder, kind: CommandKind, *, client: str, stage: int | None = 
     return command
 
 
-def change_settings(run: RunFolder, text: str, *, client: str) -> Command | None:
-    """Write a run's settings anew; return the command that tells its worker, None without one.
+def change_settings(
+    run: RunFolder, text: str, *, client: str, based_on: str | None = None
+) -> Command | None:
+    """Write a run's settings anew; return the command that tells its worker.
 
-    Only settings that are live may differ from what stands there; a run without a worker takes them
-    up when it is resumed. Raises ConfigError for any other change, RunError where the run is over.
+    None where it has no worker, which takes them up when it is resumed, or where nothing that a
+    worker could take up differs. Only settings that are live may differ from what stands there.
+    `based_on` is what the caller saw there: if somebody has written since, nothing is.
+
+    Raises ConfigError for that and for a change of any other setting, RunError where the run is
+    over.
     """
     from engine.config import parse_config  # brings pydantic, which a viewer may do without
     from engine.live_settings import live_changes
@@ -131,13 +141,30 @@ def change_settings(run: RunFolder, text: str, *, client: str) -> Command | None
     if status.state in (RunState.DONE, RunState.CANCELLED):
         raise RunError(f"{run.name} is {status.state}; start another run with these settings.")
     name = str(run.config_path)
-    old = parse_config(run.config_path.read_text(encoding="utf-8"), name)
-    if not live_changes(old, parse_config(text, name)):
-        return None
-    write_atomically(run.config_path, text)
-    if why_not(status, CommandKind.TAKE_SETTINGS, name=run.name) is not None:
+    with _alone(run.path):
+        there = run.config_path.read_bytes().decode("utf-8")
+        if based_on not in (None, there):
+            raise ConfigError(
+                f"{name}: somebody else wrote it at this moment; look, and try again."
+            )
+        changes = live_changes(parse_config(there, name), parse_config(text, name))
+        if text != there:
+            write_atomically(run.config_path, text)
+    if not changes or why_not(status, CommandKind.TAKE_SETTINGS, name=run.name) is not None:
         return None
     return send(run, CommandKind.TAKE_SETTINGS, client=client)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other clients from writing there meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without such locks: comparing alone must do
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _cancel(run: RunFolder, command: Command) -> None:

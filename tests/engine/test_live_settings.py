@@ -123,6 +123,18 @@ def test_a_client_writes_them_and_tells_the_worker(run: RunFolder, journal: Jour
         assert run.config_path.read_text() == LIVE
 
 
+def test_a_client_writes_nothing_over_what_it_has_not_seen(
+    run: RunFolder, journal: JournalWriter
+) -> None:
+    theirs = LIVE + "# theirs\n"
+    run.config_path.write_text(theirs)
+    with pytest.raises(ConfigError, match=r"config\.yaml: somebody else wrote it"):
+        steering.change_settings(run, LIVE, client="test", based_on=TEXT)
+    assert run.config_path.read_text() == theirs
+    assert steering.change_settings(run, LIVE, client="test", based_on=theirs) is None
+    assert run.config_path.read_text() == LIVE, "a comment is written too, and no news to a worker"
+
+
 def test_without_a_worker_they_wait_in_the_file(run: RunFolder, journal: JournalWriter) -> None:
     assert steering.change_settings(run, LIVE, client="test") is None
     assert run.config_path.read_text() == LIVE

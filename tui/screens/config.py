@@ -220,15 +220,34 @@ class ConfigScreen(ConfigPanes):
         if draft is None:
             return
         draft.keep_draft()
-        told = draft.disk_state()
-        told = "" if told == "same" else told
         lock = self.lock
         if draft.source.run is not None:
             self._find_lock()
             self.form.set_locked(self._locked, self.when_taken)
-        if told != self._disk_told or lock != self.lock:
+        self.look_at_disk(is_news=lock != self.lock)
+
+    def look_at_disk(self, *, is_news: bool = False) -> None:
+        """Find out whether the file has changed since it was read, and show that.
+
+        What another wrote into a run's settings comes into view where nothing was changed here.
+        """
+        draft = self.draft
+        if draft is None:
+            return
+        if not self.form.is_typing and draft.catch_up():
+            self.diffopt.tell(f"{draft.source.name}: another's changes are shown now", kind="disk")
+            is_news = True
+        told = draft.disk_state()
+        told = "" if told == "same" else told
+        if told != self._disk_told or is_news:
             self._disk_told = told
             self.refresh_all()
+
+    def action_reload(self) -> None:
+        """Take the file as it is on disk now, and not what is typed at that moment."""
+        self._pending = self._before = None
+        self.form.editor = None
+        super().action_reload()
 
     def on_shown(self) -> None:
         """Look at once at what may have changed meanwhile: the file, and what runs took."""

@@ -50,6 +50,10 @@ class ConfigDoing(DiffoptScreen):
     def change(self, change: Callable[[Draft], object]) -> None:
         """Change the draft; what cannot be changed is told, with the reason."""
 
+    @abstractmethod
+    def look_at_disk(self) -> None:
+        """Find out whether the file has changed since it was read, and show that."""
+
     @property
     def can_edit(self) -> bool:
         """Whether anything can be changed."""
@@ -93,18 +97,26 @@ class ConfigDoing(DiffoptScreen):
         run = draft.source.run if draft is not None else None
         if draft is None or run is None:
             return
+        draft.catch_up()
         if not draft.is_modified:
+            self.look_at_disk()
             self.diffopt.tell("Nothing has changed.", kind="saved")
             return
         try:
-            command = steering.change_settings(run, draft.text, client="diffopt-tui")
+            there, text = draft.brought_together()
+            command = steering.change_settings(run, text, client="diffopt-tui", based_on=there)
         except (DiffoptError, OSError) as error:
-            self.diffopt.tell(str(error), "error")
+            self.look_at_disk()
+            self.diffopt.tell(f"not written: {error}", "error")
             return
-        draft.taken_over()
+        draft.taken_over(text)
+        self._disk_told = ""
         self.refresh_all()
         if command is None:
-            self.diffopt.tell(f"{run.name}: written; taken up when it is resumed", kind="saved")
+            when = "nothing in it is news to its worker"
+            if self.when_taken != "live at once":
+                when = "taken up when it is resumed"
+            self.diffopt.tell(f"{run.name}: written; {when}", kind="saved")
             return
         self.diffopt.tell(f"{run.name}: telling its worker…", kind="saving")
         answer = await asyncio.to_thread(steering.wait_for, run, command)
@@ -155,8 +167,12 @@ class ConfigDoing(DiffoptScreen):
 
     def action_reload(self) -> None:
         """Take the file as it is on disk now; undo takes that back."""
+        self.flush()
         draft = self.draft
-        if draft is None or draft.source.path is None:
+        if draft is None:
+            return
+        if draft.source.file is None:
+            self.diffopt.tell(f"{draft.source.name} has no file to read again.", kind="reload")
             return
         try:
             draft.reload()
@@ -169,16 +185,16 @@ class ConfigDoing(DiffoptScreen):
 
     def action_keep_mine(self) -> None:
         """Keep the text here though the file changed; saving then replaces it."""
-        if self.draft is not None:
-            self.change(lambda draft: draft.keep_mine())
-            self._disk_told = ""
-            self.refresh_all()
+        self.flush()
+        self.change(lambda draft: draft.keep_mine())
+        self.look_at_disk()
 
     # The draft of an earlier session
 
     def offer_draft(self) -> None:
         """Ask what becomes of changes that were never saved, where there are some."""
-        if self.draft is not None and not self.lock and self.draft.found_draft() is not None:
+        found = self.draft.found_draft() if self.draft is not None and self.can_edit else None
+        if found is not None and (found.is_based_on_this or not self.lock):
             self.run_worker(self._offer_draft, exclusive=True, group="ask")
 
     async def _offer_draft(self) -> None:

@@ -148,7 +148,7 @@ class ConfigPanes(ConfigTaking):
             width = max(20, pane.scrollable_content_region.width or 56)
             if self._is_diff_to_disk:
                 pane.set_title("Diff from the file", "D defaults")
-                pane.set_lines(unified_lines(draft.diff_to_disk() if draft.source.path
+                pane.set_lines(unified_lines(draft.diff_to_disk() if draft.source.file
                                              else draft.diff_to_file()))  # fmt: skip
             else:
                 pane.set_title(f"Diff from defaults ({len(draft.changed())})", "D file")
@@ -166,21 +166,23 @@ class ConfigPanes(ConfigTaking):
         name = name if len(name) <= room else f"…{name[1 - room :]}"
         self.set_header(name + mark, state_words(draft))
         fault = draft.faults[0] if draft.faults else None
-        if self.lock:
-            self.set_banner(self.lock)
-        elif not draft.is_parsed and fault is not None:
+        if not draft.is_parsed and fault is not None:
             where = f"line {fault.line}: " if fault.line else ""
             where += f"{fault.key} " if fault.key else ""  # "stands here twice"
-            self.set_banner(f"{where}{fault.message}. The form waits until it parses.", "error")
+            self.set_banner(
+                f"{where}{fault.message.removesuffix('.')}. The form waits until it parses.",
+                "error",
+            )
         elif self._disk_told == "changed":
             self.set_banner(
                 f"{draft.source.name} changed on disk: F5 takes it · K keeps yours · D compares",
                 "warning",
             )
         elif self._disk_told == "gone":
-            self.set_banner(f"{draft.source.name} is gone from the disk; ^s writes it", "warning")
+            remedy = "" if draft.source.run is not None else "; ^s writes it"
+            self.set_banner(f"{draft.source.name} is gone from the disk{remedy}", "warning")
         else:
-            self.set_banner("")
+            self.set_banner(self.lock)
         self._refresh_cost()
 
     def _refresh_cost(self) -> None:
@@ -311,6 +313,7 @@ class ConfigPanes(ConfigTaking):
         """Show what differs from the file, or from the defaults again."""
         if self.is_narrow and self._tab != "diff":
             self._show_tab("diff")
+            self._is_diff_to_disk |= self._disk_told == "changed"
         else:
             self._is_diff_to_disk = not self._is_diff_to_disk
         self._refresh_diff()
