@@ -26,18 +26,15 @@ from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, steering
 from tui import format as words
 from tui.dialogs import Dialog, Question
-from tui.display.frames import LeanFrames
-from tui.display.rules import StyleRules
 from tui.ends import Ends
 from tui.keys import BY_ID, bindings_for
 from tui.marks import Marks
 from tui.messages import CommandSent, RunOpened
-from tui.notices import Notices, end_signal
+from tui.notices import end_signal
 from tui.options import Options
-from tui.preferences import Preferences, config_folder
 from tui.screens.base import DiffoptScreen
 from tui.targets import Target
-from tui.theme import ThemeLibrary, default_name
+from tui.wardrobe import Wardrobe
 from tui.widgets.footer import LiveKey, live_keys
 
 CLIENT = "diffopt-tui"
@@ -68,7 +65,7 @@ def _compare() -> Screen[Any]:
     return CompareScreen()
 
 
-class DiffoptApp(LeanFrames, inherit_bindings=False):
+class DiffoptApp(Wardrobe, inherit_bindings=False):
     """The dashboard."""
 
     TITLE = "diffopt"
@@ -91,27 +88,13 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         if self._target.run is not None or self._target.recipe is not None:
             first = "live"
         self.DEFAULT_MODE = first  # pyright: ignore[reportAttributeAccessIssue]
-        super().__init__(is_lean=options.is_cell_diff)
-        self.options = options
-        self.preferences = Preferences.load()
+        super().__init__(options)
         self.current_run: RunFolder | None = self._target.run
         self.config_source: str | Path | RunFolder | None = self._target.config
         self.is_clone = False
         self.marked = Marks()
-        self.notices = Notices()
         self._ends = Ends()
         self.last_words: list[str] = []
-        self._to_tell: list[str] = []
-        if self.preferences.keys:
-            from tui.keymap import checked
-
-            keys, problems = checked(self.preferences.keys)
-            self.set_keymap(keys)
-            path = self.preferences.path
-            self.preferences.notices += [f"{path}: keys: {problem}" for problem in problems]
-        self.themes = ThemeLibrary(config_folder() / "themes")
-        self._wear_first_theme()
-        self.stylesheet = StyleRules(variables=self.get_css_variables())
         if self.no_color:  # Textual would send greys
             self._filters = [
                 NoColor() if isinstance(one, Monochrome) else one for one in self._filters
@@ -145,36 +128,7 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         else:
             self.open_run(run)
 
-    def _wear_first_theme(self) -> None:
-        colours = {"standard": 16, "256": 256}.get(self.console.color_system or "")
-        plain = "mono" if self.no_color else default_name(colours=colours)
-        for name in (self.options.theme, None if self.no_color else self.preferences.theme, plain):
-            if name and self.wear_theme(name, is_remembered=False):
-                return
-
     # What screens ask for
-
-    def wear_theme(self, name: str, *, is_remembered: bool = True) -> bool:
-        """Take a theme, and keep it for the next time.
-
-        A broken one is told and the old one stays; returns whether it was taken.
-        """
-        try:
-            self.register_theme(self.themes.load(name).theme)
-        except DiffoptError as error:
-            self._to_tell.append(str(error))
-            self._tell_what_waits()
-            return False
-        self.theme = name
-        if is_remembered:
-            self.preferences.set(theme=name)
-        return True
-
-    def _tell_what_waits(self) -> None:
-        if self._running:
-            waiting, self._to_tell = self._to_tell, []
-            for text in (*self.preferences.take_notices(), *waiting):
-                self.tell(text, "warning")
 
     def open_run(self, run: RunFolder) -> None:
         """Show a run on Live."""
@@ -230,14 +184,6 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         for path, state in await asyncio.to_thread(self._ends.states_now, shown):
             self.note_state(path, state)
 
-    def tell(self, text: str, severity: str = "information", *, kind: str | None = None) -> None:
-        """Tell the user something: it pops up, and stays among the notices.
-
-        One of each `kind` pops up in five seconds.
-        """
-        if self.notices.add(text, severity, kind):
-            self.notify(text, severity=severity, markup=False)  # pyright: ignore[reportArgumentType]
-
     def note_state(self, run: Path, state: str) -> None:
         """Tell of a run that ended since it was last seen, by a notice and as the bell is set."""
         if not self._ends.has_ended(run, state):
@@ -273,26 +219,6 @@ class DiffoptApp(LeanFrames, inherit_bindings=False):
         from tui.screens.help import HelpScreen
 
         self.push_screen(HelpScreen(live_keys(self.screen), self.options.is_ascii))
-
-    def action_next_theme(self) -> None:
-        """Take the next theme; broken ones are told and passed over."""
-        name = self.themes.after(self.theme)
-        for _ in self.themes.names:
-            if self.wear_theme(name):
-                return
-            name = self.themes.after(name)
-
-    def action_themes(self) -> None:
-        """List the themes; moving previews them."""
-        from tui.screens.lists import ThemesScreen
-
-        names, abouts = self.themes.names, []
-        for name in names:
-            try:
-                abouts.append(self.themes.load(name).about)
-            except DiffoptError as error:
-                abouts.append(str(error))
-        self.push_screen(ThemesScreen(names, abouts, self.theme))
 
     def action_notices(self) -> None:
         """List what was told during this session."""

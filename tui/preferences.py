@@ -14,7 +14,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,7 @@ class Preferences:
     keys: dict[str, str] = field(default_factory=dict)  # a key's id -> "p,f8"
     layout: dict[str, Any] = field(default_factory=dict)  # pane sizes and the like, by screen
     notices: list[str] = field(default_factory=list)  # what could not be read, a line each
+    on_notice: Callable[[], None] | None = None  # is called when there is one more
 
     @classmethod
     def load(cls, folder: Path | None = None, state: Path | None = None) -> Preferences:

@@ -8,19 +8,18 @@ import pytest
 import yaml
 from textual.color import Color
 
+from tui.contrast import contrast, hard_to_read
 from tui.theme import (
     BUNDLED,
     REQUIRED,
-    SERIES,
     LoadedTheme,
     ThemeError,
     ThemeLibrary,
-    contrast,
     default_name,
-    hard_to_read,
     plain_mapping,
     theme_from_text,
 )
+from tui.theme_proof import SERIES
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
 BLINDNESS = {
@@ -53,7 +52,7 @@ def own(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_every_text_of_a_bundled_theme_can_be_read_on_every_ground(name: str) -> None:
     loaded = ThemeLibrary().load(name)
-    assert hard_to_read(loaded, 7.0 if name == "contrast" else 4.5) == []
+    assert hard_to_read(loaded.theme, 7.0 if name == "contrast" else 4.5) == []
     assert loaded.title
     assert loaded.about
 

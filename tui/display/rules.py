@@ -17,6 +17,15 @@ class StyleRules(Stylesheet):
         super().__init__(variables=variables)
         self._is_stale = False
 
+    def try_on(self, variables: dict[str, str]) -> None:
+        """Parse all there is so far with a theme's colours, and change nothing.
+
+        Raises what parsing raises, where Textual would raise it later and end.
+        """
+        tried = self.copy()
+        tried.set_variables(variables)
+        tried.parse()
+
     def set_variables(self, variables: dict[str, str]) -> None:
         """Take a theme's colours."""
         if variables != self._variables:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
+from rich.cells import cell_len, set_cell_size
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -17,12 +19,13 @@ from textual.screen import ModalScreen
 
 from tui.keys import bindings_for
 from tui.notices import Notice, Notices
-from tui.widgets.pane import Line, Pane
+from tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
     from tui.app import DiffoptApp
 
 _SIGNS = {"information": "i", "warning": "!", "error": "x"}
+_FOLDERS = re.compile(r"^/(?:.*/)?(?=[^/]*\.ya?ml)")  # before a theme's file
 _COLOURS = {"information": "$foreground", "warning": "$warning", "error": "$error"}
 
 
@@ -91,20 +94,54 @@ def _notice_lines(notice: Notice, width: int) -> list[Content]:
     return [head, *(Content(" " * (len(at) + 2) + line) for line in more)]
 
 
+class ThemeRow(NamedTuple):
+    """A theme to choose, or one that cannot be."""
+
+    name: str
+    about: str = ""
+    fault: str = ""  # why it cannot be worn
+
+
 class ThemePane(Pane):
     """The themes; the one under the cursor is worn at once."""
 
     has_cursor = True
 
-    def __init__(self, names: Sequence[str], lines: Sequence[Line], at: int) -> None:
+    def __init__(self, rows: Sequence[ThemeRow], worn: str) -> None:
         """List the themes with the cursor on the one in use."""
+        names = [row.name for row in rows]
+        lines = [_theme_line(row, rows, 0) for row in rows]
         super().__init__("Themes", lines, subtitle="enter keeps it, esc goes back")
-        self._names = names
-        self._cursor = at
+        self._rows, self._worn = rows, worn
+        self._cursor = names.index(worn) if worn in names else 0
+
+    @property
+    def row(self) -> ThemeRow:
+        """The theme under the cursor."""
+        return self._rows[self.cursor]
+
+    def on_resize(self) -> None:
+        """Fit the lines to the width."""
+        if width := self.scrollable_content_region.width:
+            self.set_lines([_theme_line(row, self._rows, width) for row in self._rows])
 
     def cursor_moved(self) -> None:
-        """Wear the theme of the row."""
-        cast("DiffoptApp", self.app).wear_theme(self._names[self.cursor], is_remembered=False)
+        """Wear the theme of the row; on one that is broken, the one in use before."""
+        app = cast("DiffoptApp", self.app)
+        name = self._worn if self.row.fault else self.row.name
+        if name != app.theme:
+            app.wear_theme(name, is_remembered=False)
+
+
+def _theme_line(row: ThemeRow, rows: Sequence[ThemeRow], width: int) -> Content:
+    """Return a row; what is wrong with a theme begins with its file's name, not with its folder."""
+    name = f" {row.name:<{max(len(one.name) for one in rows)}}  "
+    text, style = row.about, ""
+    if row.fault:
+        text, style = _FOLDERS.sub("✗ ", row.fault, count=1), "$text-warning"
+    room = max(0, width - len(name))
+    text = text if not width or cell_len(text) <= room else set_cell_size(text, room - 1) + "…"
+    return Content.assemble((name, "bold"), (text, style))
 
 
 class ThemesScreen(ListScreen):
@@ -112,26 +149,25 @@ class ThemesScreen(ListScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "keep", "Keep", priority=True)]
 
-    def __init__(self, names: Sequence[str], abouts: Sequence[str], worn: str) -> None:
+    def __init__(self, rows: Sequence[ThemeRow], worn: str) -> None:
         """Offer these themes."""
         super().__init__()
-        self._names, self._abouts, self._before = names, abouts, worn
+        self._rows, self._before = rows, worn
 
     def make_pane(self) -> Pane:
         """Return the themes, a line each."""
-        width = max(map(len, self._names), default=0)
-        lines = [
-            Content.assemble((f" {name:<{width}}  ", "bold"), about)
-            for name, about in zip(self._names, self._abouts, strict=True)
-        ]
-        at = self._names.index(self._before) if self._before in self._names else 0
-        return ThemePane(self._names, lines, at)
+        return ThemePane(self._rows, self._before)
 
     def action_keep(self) -> None:
-        """Keep the theme that is worn, for the next time too."""
+        """Keep the theme of the row, for the next time too; tell why where it is broken."""
         app = cast("DiffoptApp", self.app)
+        row = self.query_one(ThemePane).row
+        if row.fault:
+            app.tell(row.fault, "warning", kind=row.fault)
+            return
         self.dismiss()
-        app.wear_theme(app.theme)
+        if not app.wear_theme(row.name):  # its file became another one meanwhile
+            app.wear_theme(self._before, is_remembered=False)
 
     def action_close(self) -> None:
         """Go back to the theme before."""
