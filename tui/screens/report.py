@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 class _Report(Pane):
+    DEFAULT_CSS = "_Report { scrollbar-gutter: stable; }"  # or its bar lies over the last letters
+
     def __init__(self, run: RunFolder, text: str) -> None:
         super().__init__(f"Report of {run.name}", subtitle="o path · ← → wide tables · esc closes")
         self._text = text
