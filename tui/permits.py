@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from engine.run import RunFolder
 from tui.follow import Snapshot
 
@@ -14,6 +16,7 @@ RUN_ACTIONS = (
     "cancel_run",
     "retry",
 )
+NOT_TRAINING = "No stage is being trained now."
 _OVER = ("done", "cancelled")
 _WITHOUT_ENGINE = ("lost", "failed")
 
@@ -35,12 +38,14 @@ def why_not(action: str, snapshot: Snapshot | None) -> str | None:
         return _why_not_resume(state, has_engine=has_engine, name=name)
     if action == "pause" and state == "paused":
         return None  # it goes on, or is taken up again
+    if action == "cancel_run" and not has_engine and state in ("paused", "lost"):
+        return None  # it has no worker to ask, and is ended in its place
     if state in _WITHOUT_ENGINE or (state == "paused" and not has_engine):
         return f"{name} is {_state_words(state)}, no engine works on it. r takes it up again."
     if state == "stopping":
         return f"{name} is stopping after a checkpoint."
     if action in ("checkpoint", "cancel_stage", "retry") and not _is_training(snapshot):
-        return "No stage is being trained now."
+        return NOT_TRAINING
     return None
 
 
@@ -70,8 +75,17 @@ def _is_training(snapshot: Snapshot) -> bool:
     return one.train.state == "running" and one.state == "running"
 
 
-def why_no_report(run: RunFolder) -> str | None:
-    """Return why there is nothing to read yet; None where there is."""
-    if run.report_path.is_file():
-        return None
+def why_no_report(run: RunFolder, state: str) -> str | None:
+    """Return why there is nothing to read; None where there is."""
+    with contextlib.suppress(OSError):
+        if run.report_path.is_file():
+            return None
+    if state == "cancelled":
+        return f"{run.name} was cancelled; a report is written of runs that are done alone."
+    if state == "failed":
+        return f"{run.name} failed before its report. r takes it up again."
+    if state == "lost":
+        return f"{run.name} lost its engine before its report. r takes it up again."
+    if state == "done":
+        return f"The report of {run.name} is gone: {run.report_path}."
     return f"{run.name} has no report yet; it is written when the run is done."

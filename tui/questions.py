@@ -20,10 +20,12 @@ def about_stage(snapshot: Snapshot) -> Question:
         )
     else:
         kept = "No checkpoint was written since it began."
+    has_student = any(one.state == "accepted" for one in view.stages)
+    end = "with the last accepted student" if has_student else "and keeps the original: none passed"
     steps = f" ({stage.input_steps} → {stage.output_steps})" if stage.output_steps else ""
     return Question(
         f"Cancel stage {stage.stage}{steps}",
-        f"Training of this stage ends, and the run finishes with the last accepted student. {kept}",
+        f"Training of this stage ends, and the run finishes {end}. {kept}",
         (
             Choice("keep", "Keep running"),
             Choice("checkpoint", "Checkpoint, then cancel"),
@@ -33,14 +35,22 @@ def about_stage(snapshot: Snapshot) -> Question:
     )
 
 
-def about_run(name: str) -> Question:
-    """Return the question before a run is cancelled."""
+def about_run(snapshot: Snapshot) -> Question:
+    """Return the question before a run is cancelled: what is lost depends on how far it came."""
+    name, state, view = snapshot.run.name, snapshot.state, snapshot.view
+    kept = "Kept are its journal, its samples and the students that passed;"
+    if view.started is None:
+        text = "It has done nothing yet; its settings are kept."
+        no = "Keep it waiting" if state == "queued" else "Keep it"
+    elif state in ("running", "stuck"):
+        text, no = f"{kept} what is being trained is lost.", "Keep it running"
+    else:
+        text, no = f"{kept} what it would go on from is lost.", "Keep it"
     return confirm(
         "Cancel the run",
-        f"{name} ends here and cannot be taken up again. Kept are its journal, its samples and "
-        "the students that passed; what is being trained is lost.",
+        f"{name} ends here and cannot be taken up again. {text}",
         "Cancel the run",
-        no="Keep it running",
+        no=no,
         typed=name,
     )
 

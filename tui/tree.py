@@ -63,7 +63,7 @@ def tree(view: RunView, state: str, name: str) -> Node:
     ]
     children += [_stage_node(stage, view, state, is_first=stage is first) for stage in view.stages]
     if not view.stages:
-        children.append(Node("stages", "waiting", "distil"))
+        children.append(Node("stages", "skipped" if view.is_over else "waiting", "distil"))
     children.append(_evaluate_node(view, state))
     children.append(_phase_node("export", PHASE_WORDS["export"], view.export, view, state))
     progress = progress_of(view)

@@ -375,3 +375,9 @@ def test_text_of_the_journal_cannot_steer_the_terminal(end: Event) -> None:
     view = fold(RunView(), events)
     check_whole(view, events)
     check_frame(snapshot_of(view, RunState(view.state), pid=None))
+
+
+def test_a_run_cancelled_before_it_began_waits_for_nothing() -> None:
+    queued = RunQueued(label="demo", queued_by="ada@studio 1 diffopt")
+    view = fold(RunView(), stored([queued, RunCancelled(step=0, cancelled_by="ann@mac")]))
+    assert all(line.startswith("·") for line in label_of(view)[1:]), label_of(view)

@@ -10,7 +10,7 @@ from textual.content import Content
 from engine.run import CommandKind
 from tui.follow import Follower, Snapshot
 from tui.messages import CommandSent
-from tui.permits import RUN_ACTIONS, is_taking_up, why_no_report, why_not
+from tui.permits import NOT_TRAINING, RUN_ACTIONS, is_taking_up, why_no_report, why_not
 from tui.questions import about_run, about_stage
 from tui.screens.base import DiffoptScreen
 from tui.screens.live_words import ASKING, answer_words, subject
@@ -78,7 +78,7 @@ class LiveControl(DiffoptScreen):
     def _why_not(self, action: str) -> str | None:
         snapshot = self.snapshot
         if action == "report" and snapshot is not None:
-            return why_no_report(snapshot.run)
+            return why_no_report(snapshot.run, snapshot.state)
         if action in RUN_ACTIONS or action in ("edit_config", "duplicate", "report"):
             return why_not(action, snapshot)
         return None
@@ -86,9 +86,25 @@ class LiveControl(DiffoptScreen):
     def on_key(self, event: events.Key) -> None:
         """Say why a grey key does nothing."""
         action = self.grey_action(event.key)
-        if action is not None and (reason := self._why_not(action)) is not None:
-            event.stop()
-            self.diffopt.tell(reason, "warning", kind=f"refused {action}")
+        if action is None or (reason := self._why_not(action)) is None:
+            return
+        event.stop()
+        if reason == NOT_TRAINING and self._has_begun_training(action):
+            self.call_later(self.run_action, action)
+            return
+        self.diffopt.tell(reason, "warning", kind=f"refused {action}")
+
+    def _has_begun_training(self, action: str) -> bool:
+        """Look once more: what is shown may be as old as a poll, and a person saw it elsewhere."""
+        if self.follower is None:
+            return False
+        while self.follower.poll_once():
+            pass
+        if why_not(action, self.follower.snapshot) is not None:
+            return False
+        self.snapshot = self.follower.snapshot
+        self.refresh_bindings()
+        return True
 
     def action_pause(self) -> None:
         """Hold still, or go on."""
@@ -140,8 +156,7 @@ class LiveControl(DiffoptScreen):
         snapshot = self.snapshot
         if snapshot is None:
             return
-        question = about_run(snapshot.run.name)
-        if await self.diffopt.ask(question) == "yes":
+        if await self.diffopt.ask(about_run(snapshot)) == "yes":
             self._send(CommandKind.CANCEL_RUN)
 
     @work(exclusive=True, group="ask")

@@ -16,7 +16,7 @@ from engine.run import CommandKind, RunFolder, shelf
 from tui import format as words
 from tui.follow import Snapshot
 from tui.listing import RunRow
-from tui.permits import RUN_ACTIONS, is_taking_up, why_no_report, why_not
+from tui.permits import NOT_TRAINING, RUN_ACTIONS, is_taking_up, why_no_report, why_not
 from tui.questions import about_emptying, about_run, about_stage, about_trash
 from tui.screens.base import DiffoptScreen
 from tui.state import RunView
@@ -59,9 +59,15 @@ class RunDeeds(DiffoptScreen):
     def on_key(self, event: events.Key) -> None:
         """Say why a grey key does nothing."""
         action = self.grey_action(event.key)
-        if action is not None and (reason := self._why_not(action)) is not None:
-            event.stop()
-            self._refuse(reason)
+        if action is None or (reason := self._why_not(action)) is None:
+            return
+        event.stop()
+        if reason == NOT_TRAINING:  # what is listed may be a second old
+            self._list()
+            if (reason := self._why_not(action)) is None:
+                self.call_later(self.run_action, action)
+                return
+        self._refuse(reason)
 
     def _why_not(self, action: str) -> str | None:
         if action == "undo_trash":
@@ -71,11 +77,11 @@ class RunDeeds(DiffoptScreen):
         if not self.is_mounted or (row := self.row) is None:
             return "No run is selected."
         if action in ("trash", "archive") and row.is_live:
-            return f"{row.name} is {words.word(row.state)}: its engine is at work. C cancels it."
+            return f"{row.name} is {words.word(row.state)}: {_held(row.state)}. C cancels it."
         if not row.is_readable and action != "trash":
             return row.reason or f"{row.name} is being read."
         if action == "report":
-            return why_no_report(RunFolder(row.path))
+            return why_no_report(RunFolder(row.path), row.state)
         return why_not(action, _snapshot(row))
 
     def _refuse(self, reason: str) -> None:
@@ -163,7 +169,7 @@ class RunDeeds(DiffoptScreen):
     async def action_cancel_run(self) -> None:
         """Ask for the run's name, then end it."""
         row = self.row
-        if row is not None and await self.diffopt.ask(about_run(row.name)) == "yes":
+        if row is not None and await self.diffopt.ask(about_run(_snapshot(row))) == "yes":
             self._send(CommandKind.CANCEL_RUN, row)
 
     def _send(
@@ -237,6 +243,16 @@ class RunDeeds(DiffoptScreen):
         else:
             self._thrown.clear()
             self.diffopt.tell(f"{count} runs deleted, {words.bytes_(freed)} freed")
+
+
+def _held(state: str) -> str:
+    """Return what the engine that holds a run does."""
+    return {
+        "queued": "its engine waits for its turn",
+        "paused": "its engine holds still and goes on with it",
+        "stuck": "its engine still holds it",
+        "stopping": "its engine is about to leave it",
+    }.get(state, "its engine is at work")
 
 
 def _snapshot(row: RunRow) -> Snapshot:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from textual.content import Content
 
-from engine.run import TrainingQueue
+from engine.errors import DiffoptError
+from engine.run import RunFolder, RunState, TrainingQueue
 from tui import format as words
 from tui.machine import Machine
 from tui.widgets.pane import Pane
@@ -32,7 +33,18 @@ def queue_of() -> tuple[str | None, int]:
     queue = TrainingQueue()
     training = queue.training()
     what = training.what if training else None
-    return (Path(what).name if what else None), len(queue.waiting())
+    waiting = [one for one in queue.waiting() if not _is_paused(one.what)]
+    return (Path(what).name if what else None), len(waiting)
+
+
+def _is_paused(what: str | None) -> bool:
+    """Return whether a run was told to hold still in the queue: it takes no turn."""
+    if what is None:
+        return False
+    try:
+        return RunFolder(Path(what)).status().state is RunState.PAUSED
+    except (DiffoptError, OSError):
+        return False
 
 
 def machine_lines(

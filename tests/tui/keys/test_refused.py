@@ -62,9 +62,9 @@ REFUSED: dict[str, dict[str, set[str]]] = {
     },
     "paused": {"runs": SHELVING | NO_REPORT, "live": NO_REPORT},
     "lost": {
-        "runs": STEERING - {"run.resume"} | NO_REPORT | {"runs.undo"},
+        "runs": STEERING - {"run.resume", "run.cancel_run"} | NO_REPORT | {"runs.undo"},
         "config": UNLOCKED | {"config.keep_mine"},
-        "live": ON_LIVE - {"run.resume"} | NO_REPORT,
+        "live": ON_LIVE - {"run.resume", "run.cancel_run"} | NO_REPORT,
     },
     "done": {
         "runs": STEERING | {"runs.undo"},

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.run import RunFolder
-from engine.run.events import CheckpointSaved
+from engine.run.events import CheckpointSaved, RunStopped
 from tests.tui.conftest import SIZES
 from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.screens.live.scene import Go, Recorded, live
@@ -138,6 +138,40 @@ def test_what_has_no_meaning_now_is_refused_with_its_reason(run: RunFolder, go: 
                     await screen.press(key)
                     assert why in " ".join(screen.told[count:]), key
                 assert worker.obey() == []
+
+    go(check())
+
+
+def test_a_stopped_run_is_cancelled_without_a_worker(run: RunFolder, go: Go) -> None:
+    with working(run, *UP_TO_TRAINING) as worker:
+        worker.emit(RunStopped(step=7, reason="command"))
+
+    async def check() -> None:
+        async with live(run) as screen:
+            assert "PAUSED" in screen.header
+            await screen.press("C")
+            await screen.until(lambda: isinstance(screen.app.screen, Dialog))
+            await screen.press(*"digits", "enter")
+            await screen.until(lambda: "CANCELLED" in screen.header)
+
+    go(check())
+
+
+@pytest.mark.parametrize(("key", "kind"), [("c", "cancel-stage"), ("R", "retry-stage")])
+def test_a_key_at_the_beginning_of_training_is_not_refused_by_an_old_look(
+    run: RunFolder, go: Go, key: str, kind: str
+) -> None:
+    async def check() -> None:
+        with working(run, *UP_TO_TRAINING[:2]) as worker:
+            async with live(run) as screen:
+                assert screen.screen.follower is not None
+                screen.screen.follower.stop()  # no poll comes in between
+                worker.emit(*UP_TO_TRAINING[2:])
+                await screen.press(key)
+                await screen.until(lambda: isinstance(screen.app.screen, Dialog))
+                await screen.press("y")
+                await screen.pilot.pause()
+                assert worker.obey() == [kind]
 
     go(check())
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.run import RunFolder, list_runs, shelf
+from engine.run import RunFolder, TrainingQueue, list_runs, shelf
 from engine.run.events import Paused
 from tests.tui.conftest import SIZES
 from tests.tui.screens.runs.stage import AT_WORK, FAILED, STARTED, Stage, asked_of, make, worked_on
+from tests.tui.waiting import until
+from tui.dialogs import Dialog
+from tui.widgets.machine_pane import queue_of
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -42,6 +45,48 @@ def test_a_run_at_work_is_steered_by_keys_and_asked_before_it_ends(
             assert asked_of(run)[4:] == ["resume", "resume"]
 
         play(story, size)
+
+
+def test_a_queued_run_is_not_said_to_work(root: Path, play: Callable[..., None]) -> None:
+    with worked_on(root, "q2"):
+
+        async def story(stage: Stage) -> None:
+            assert "○ queued" in stage.text("runs")
+            await stage.press("x", "A")
+            assert stage.told.count("q2 is queued: its engine waits for its turn. C cancels it.")
+            assert "at work" not in stage.told
+            await stage.press("C")
+            assert "Keep it waiting" in stage.drawn
+            assert "being trained" not in stage.drawn
+
+        play(story)
+
+
+def test_a_run_paused_in_the_queue_is_not_counted_as_waiting(root: Path) -> None:
+    with worked_on(root, "q1"), worked_on(root, "q2") as (paused, journal):
+        turns = [TrainingQueue().join(str(root / name)) for name in ("q0", "q1", "q2")]
+        try:
+            assert turns[0].try_take()
+            assert queue_of() == ("q0", 2)
+            journal.emit(Paused(step=0))
+            assert paused.status().state == "paused"
+            assert queue_of() == ("q0", 1)
+        finally:
+            for turn in turns:
+                turn.release()
+
+
+def test_training_that_has_just_begun_is_cancelled(root: Path, play: Callable[..., None]) -> None:
+    with worked_on(root, "new", *AT_WORK[:2]) as (run, journal):
+
+        async def story(stage: Stage) -> None:
+            journal.emit(*AT_WORK[2:])
+            await stage.pilot.press("c")
+            await until(lambda: isinstance(stage.app.screen, Dialog), stage.pilot.pause)
+            await stage.press("y")
+            assert asked_of(run) == ["cancel-stage"]
+
+        play(story)
 
 
 def test_what_nobody_could_obey_is_refused_with_the_reason(
