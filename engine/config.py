@@ -253,7 +253,9 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     *parents, last = key.strip().split(".")
     place = content
     for parent in parents:
-        inner = place.setdefault(parent, {})
+        if place.get(parent) is None:  # an empty section, as in `data:` or `data: null`
+            place[parent] = {}
+        inner = place[parent]
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {override}: {parent} is a single value, not a section.")
         place = inner

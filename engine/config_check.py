@@ -22,7 +22,7 @@ from engine.config import (
 )
 from engine.contradictions import contradictions
 from engine.errors import ConfigError
-from engine.yaml_text import SettingsLoader, parse_yaml, place_of, problem_of
+from engine.yaml_text import UNREADABLE, SettingsLoader, parse_yaml, place_of, problem_of
 
 Level = Literal["file", "field", "cross"]
 
@@ -56,7 +56,7 @@ def check_text(text: str, name: str = "the settings") -> Checked:
     try:
         node = yaml.compose(text, Loader=SettingsLoader)
     except yaml.YAMLError as error:
-        line, _ = place_of(error)
+        line, _ = place_of(error, text)
         return Checked(None, None, (Fault("", problem_of(error), line, "file"),))
     except RecursionError:
         return Checked(None, None, (Fault("", "nested too deep", None, "file"),))
@@ -64,7 +64,7 @@ def check_text(text: str, name: str = "the settings") -> Checked:
     try:
         data = parse_yaml(text, name)
     except ConfigError as error:
-        faults = twice or (Fault("", _without_name(str(error), name), None, "file"),)
+        faults = twice or (_unreadable(error, node, text, name),)
         return Checked(None, None, tuple(faults), lines)
     if data is None:
         data = {}
@@ -209,5 +209,33 @@ def _key_lines(node: yaml.Node | None) -> tuple[dict[str, int], dict[str, str], 
     return lines, numbers, twice
 
 
-def _without_name(message: str, name: str) -> str:
-    return message.removeprefix(f"{name}:").strip().removeprefix("not valid YAML: ")
+def _unreadable(error: ConfigError, node: yaml.Node | None, text: str, name: str) -> Fault:
+    """Return what of a text that composes cannot be made into settings, with its line."""
+    if isinstance(error.__cause__, yaml.YAMLError):
+        line, _ = place_of(error.__cause__, text)
+        return Fault("", problem_of(error.__cause__), line, "file")
+    message = str(error).removeprefix(f"{name}:").strip().removeprefix("not valid YAML: ")
+    return Fault("", message.removesuffix("."), _line_of_unreadable(node), "file")
+
+
+def _line_of_unreadable(node: yaml.Node | None) -> int | None:
+    """Return the line of the first scalar that is not what its form promises: 2001-13-45."""
+    try:
+        nodes = list(_scalars(node))
+    except RecursionError:  # nested too deep, or an alias within itself
+        return None
+    for scalar in nodes:
+        try:
+            SettingsLoader("").construct_object(scalar)
+        except (yaml.YAMLError, *UNREADABLE):
+            return scalar.start_mark.line + 1
+    return None
+
+
+def _scalars(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.CollectionNode):
+        for part in node.value:
+            for one in part if isinstance(part, tuple) else (part,):
+                yield from _scalars(one)

@@ -15,7 +15,7 @@ from engine.errors import ConfigError
 
 _MERGE = "tag:yaml.org,2002:merge"
 # what PyYAML's constructors raise on 2001-13-45, !!bool maybe, !!int '', !!timestamp soon
-_UNREADABLE = (ValueError, KeyError, IndexError, AttributeError, TypeError)
+UNREADABLE = (ValueError, KeyError, IndexError, AttributeError, TypeError)
 
 
 class SettingsLoader(yaml.SafeLoader):
@@ -61,13 +61,13 @@ def parse_yaml(text: str, name: str) -> Any:
     try:
         return yaml.load(text, Loader=SettingsLoader)
     except yaml.YAMLError as error:
-        line, column = place_of(error)
+        line, column = place_of(error, text)
         where = f" line {line}, column {column}" if line else ""
         raise ConfigError(
             f"{name}:{where}: not valid YAML: {problem_of(error)}. "
             "Check the indentation and colons there."
         ) from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ConfigError(
             f"{name}: not valid YAML: a value is not what its form or tag promises ({error}). "
             "Put quotes around it, or mend it."
@@ -78,13 +78,18 @@ def parse_yaml(text: str, name: str) -> Any:
         ) from error
 
 
-def place_of(error: yaml.YAMLError) -> tuple[int, int] | tuple[None, None]:
-    """Return the line and column of an error, counted from 1, where it knows them."""
+def place_of(error: yaml.YAMLError, text: str) -> tuple[int, int] | tuple[None, None]:
+    """Return the line and column of an error in `text`, counted from 1, where it knows them."""
+    if isinstance(error, yaml.reader.ReaderError):  # a character that no YAML may hold
+        before = text[: error.position]
+        return before.count("\n") + 1, len(before) - before.rfind("\n")
     mark = getattr(error, "problem_mark", None)
     return (mark.line + 1, mark.column + 1) if mark else (None, None)
 
 
 def problem_of(error: yaml.YAMLError) -> str:
     """Return what is wrong, in PyYAML's words."""
+    if isinstance(error, yaml.reader.ReaderError) and isinstance(error.character, int):
+        return f"the character U+{error.character:04X} cannot stand in YAML"
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
     return str(problem).splitlines()[0]

@@ -244,6 +244,18 @@ def test_a_model_without_a_name_is_refused() -> None:
     assert "model_path is ''" in refusal("", "model_path=''")
 
 
+def test_an_empty_section_is_at_its_defaults_in_a_file_and_as_an_override() -> None:
+    for text, overrides in (
+        ("data: null\n", ()),
+        ("data: ~\n", ()),
+        ("data: {height: 8}\n", ("data=null",)),
+        ("", ("data=",)),
+    ):
+        assert parse(text, *overrides) == parse("")
+    assert parse("data:\n", "data.height=8") == parse("data: {height: 8}\n")
+    assert parse("", "data=null", "data.height=8") == parse("data: {height: 8}\n")
+
+
 def test_overrides_come_last() -> None:
     config = parse(
         "training: {batch_size: 8}",

@@ -73,7 +73,7 @@ def test_a_contradiction_with_a_refused_value_is_no_news() -> None:
         ("model_path: x\ntraining:\n  seed: 1\n  seed: 2", 4, "twice"),
         ("- 1", 1, "wanted settings"),
         ("--- {}\n--- {}", 2, "another document"),
-        ("a: 2001-13-45", None, "month"),
+        ("a: 2001-13-45", 1, "month"),
         ("[" * 3000, None, "nested too deep"),
     ],
 )
@@ -143,3 +143,26 @@ def test_it_finds_faults_exactly_where_the_loader_refuses(content: dict[str, Any
     else:
         assert not checked.faults
         assert checked.config == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MINIMAL + "target_steps: 4\x00\n", "the character U+0000 cannot stand in YAML"),
+        (MINIMAL + "[a, b]: 4\n", "['a', 'b'] cannot be a key"),
+        (MINIMAL + "seed: 2001-13-45\n", "month must be in 1..12"),
+        (MINIMAL + "data: {height: !!int x}\n", "invalid literal for int"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_line_and_no_full_stop(text: str, said: str) -> None:
+    (fault,) = check_text(text, "mine.yaml").faults
+    assert fault.line == 2
+    assert said in fault.message
+    assert not fault.message.endswith(".")
+    with pytest.raises(ConfigError, match=r"^mine\.yaml: "):
+        parse_config(text, "mine.yaml")
+
+
+def test_a_character_that_yaml_forbids_is_told_with_its_place() -> None:
+    with pytest.raises(ConfigError, match=r"mine\.yaml: line 2, column 3: .*U\+0007"):
+        parse_config("a: 1\nb:\x07\n", "mine.yaml")
