@@ -236,8 +236,10 @@ def _fill_section(
         flow = f"{{{nodes.flow_of(lines)}}}"
         gap = " " if member.colon_end == start else ""
         return text[:start] + colon + gap + flow + text[end:]
-    text = text[:start].rstrip(" ") + text[end:] if end > start else text
-    at = nodes.line_end(text, min(start, len(text)))
+    if end > start:  # null or ~ goes
+        before = text[:start].rstrip(" ")
+        text, start = before + text[end:], len(before)
+    at = nodes.line_end(text, start)
     inner = " " * (place.start_mark.column + nodes.usual_indentation(place))
     return text[:at] + "".join(newline + inner + line for line in lines) + text[at:]
 
