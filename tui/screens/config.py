@@ -46,6 +46,7 @@ class ConfigScreen(ConfigPanes):
         self._pending: tuple[str, str] | None = None
         self._typed_timer: Timer | None = None
         self._yaml_timer: Timer | None = None
+        self._is_lock_told = False  # to one who types into a locked text
         self._before: int | None = None  # where the undo stack was before a box was typed into
 
     def on_mount(self) -> None:
@@ -55,7 +56,8 @@ class ConfigScreen(ConfigPanes):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self._show_tab("form")
+        self.yaml.read_only = True  # until there is a draft to type into
+        self._recall_tab()
         self.form.show_names()
         source = self._first_source
         with suppress(DiffoptError):  # it is told when it is opened
@@ -167,6 +169,16 @@ class ConfigScreen(ConfigPanes):
     def on_form_refused(self, message: Form.Refused) -> None:
         """Say why a locked setting stays as it is."""
         self.diffopt.tell(f"{message.key}: {self.lock}.", "warning", kind="lock")
+
+    def on_yaml_area_refused(self) -> None:
+        """Say once why the text stays as it is, until the pane is left."""
+        if self.lock and not self._is_lock_told:
+            self._is_lock_told = True
+            self.diffopt.tell(f"{self.lock}.", "warning", kind="lock")
+
+    def on_descendant_blur(self) -> None:
+        """Say it again when somebody comes back to the text."""
+        self._is_lock_told = False
 
     def on_form_pasted(self, message: Form.Pasted) -> None:
         """Take settings out of pasted YAML."""

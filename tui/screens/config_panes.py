@@ -268,16 +268,28 @@ class ConfigPanes(ConfigTaking):
     def _turn_tab(self, step: int) -> None:
         if self.is_narrow:
             self._show_tab(TABS[(TABS.index(self._tab) + step) % len(TABS)])
+            self._remember_tab()
+
+    def _remember_tab(self) -> None:
+        if self.is_narrow:
+            self.diffopt.preferences.remember(self.NAME, tab=self._tab)
+
+    def _recall_tab(self) -> None:
+        """Show the tab that was left in front, where panes go into tabs."""
+        kept = self.diffopt.preferences.recall(self.NAME).get("tab")
+        self._show_tab(kept if self.is_narrow and kept in TABS else "form")
 
     def action_show_yaml(self) -> None:
         """Go from a setting to its line in the YAML, and back to the setting of that line."""
         if self.focused is self.yaml:
             self._show_tab("form")
+            self._remember_tab()
             self.form.focus()
             self._follow_yaml_cursor()
             return
         self.form.finish()
         self._show_tab("yaml")
+        self._remember_tab()
         self.yaml.focus()
         line = self.draft.checked.lines.get(self.form.key.rstrip(".")) if self.draft else None
         if line is not None:
@@ -300,7 +312,9 @@ class ConfigPanes(ConfigTaking):
 
     def go_back(self) -> bool:
         """End a search, else what every screen closes."""
-        return self.form.end_find() or super().go_back()
+        if not self.form.take_passed_escape() and self.form.end_find():
+            return True
+        return super().go_back()
 
     def action_find(self) -> None:
         """Filter the form by a part of a key or its description."""
@@ -313,6 +327,7 @@ class ConfigPanes(ConfigTaking):
         """Show what differs from the file, or from the defaults again."""
         if self.is_narrow and self._tab != "diff":
             self._show_tab("diff")
+            self._remember_tab()
             self._is_diff_to_disk |= self._disk_told == "changed"
         else:
             self._is_diff_to_disk = not self._is_diff_to_disk

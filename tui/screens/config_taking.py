@@ -28,7 +28,13 @@ class ConfigTaking(ConfigDoing):
         draft = self.draft
         if draft is None or self.lock:
             return
-        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        words = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+        try:
+            command = shlex.split(words)
+        except ValueError as error:  # a quote without its end
+            told = f"$EDITOR or $VISUAL is no command line ({error}): {words}"
+            self.diffopt.tell(told, "error")
+            return
         if not command or shutil.which(command[0]) is None:
             name = command[0] if command else "no editor"
             self.diffopt.tell(f"{name} is not there; set $EDITOR to one that is.", "error")

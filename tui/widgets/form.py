@@ -97,6 +97,14 @@ class Form(FormRows):
         if self._draft is not None:
             self.draw()
 
+    def take_passed_escape(self) -> bool:
+        """Return whether an escape came by that ended no search, and forget it.
+
+        It leads back by its binding a moment later, when a search may have begun.
+        """
+        has_passed, self.has_passed_escape = self.has_passed_escape, False
+        return has_passed
+
     @property
     def is_typing(self) -> bool:
         """Whether keys go into a line of text."""
@@ -223,6 +231,9 @@ class Form(FormRows):
             is_taken = event.key in ("space", "enter", "slash")
             if event.key == "slash":
                 self.find()
+            elif event.key == "escape":
+                is_taken = self.end_find()
+                self.has_passed_escape = not is_taken
             elif is_taken:
                 self.action_open()
         if is_taken:

@@ -49,6 +49,7 @@ class FormRows(Pane):
         self.editor: LineEditor | None = None
         self.finder: LineEditor | None = None
         self.offers: tuple[str, ...] = ()  # how the path that is typed may go on
+        self.has_passed_escape = False
         self._needle = ""
         self._changed: set[str] = set()
         self._width = 72
@@ -87,17 +88,12 @@ class FormRows(Pane):
         if self._draft is None:
             return rows
         needle = self._needle.lower()
+        if needle:
+            return _hits(needle)
         for section in sections():
-            hits = [
-                one
-                for one in section.settings
-                if needle in one.key.lower() or needle in one.description.lower()
-            ]
-            if needle and not hits:
-                continue
             rows.append(Row(section))
-            if needle or section.name in self._open:
-                rows += [Row(section, one) for one in hits]
+            if section.name in self._open:
+                rows += [Row(section, one) for one in section.settings]
         return rows
 
     def _value(self, setting: Setting) -> Any:
@@ -202,6 +198,25 @@ class FormRows(Pane):
     def _redraw_row(self) -> None:
         if self._draft is not None and self._rows:
             self.set_line(self._cursor, self._line(self._rows[self._cursor]))
+
+
+def _hits(needle: str) -> list[Row]:
+    """Return the settings with a word in name or description, those of that name first."""
+
+    def rank(one: Setting) -> int:
+        if needle in (one.key.lower(), one.name.lower()):
+            return 0
+        return 1 if needle in one.key.lower() else 2
+
+    found = []
+    for section in sections():
+        hits = [one for one in section.settings
+                if needle in one.key.lower() or needle in one.description.lower()]  # fmt: skip
+        if hits:
+            found.append((section, sorted(hits, key=rank)))
+    found.sort(key=lambda one: rank(one[1][0]))
+    return [row for section, hits in found
+            for row in (Row(section), *(Row(section, one) for one in hits))]  # fmt: skip
 
 
 def _name_line(name: str, width: int = 0, *, is_open: bool = False) -> Content:

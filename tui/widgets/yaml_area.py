@@ -8,7 +8,9 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
+from textual import events
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import TextArea
 
@@ -36,6 +38,9 @@ class YamlArea(TextArea):
     YamlArea > .yaml--wrong { color: $text-error; text-style: bold; }
     YamlArea > .yaml--changed { color: $accent; }
     """
+
+    class Refused(Message):
+        """Something was typed that a locked text does not take."""
 
     def __init__(self) -> None:
         """Make it, empty."""
@@ -121,6 +126,21 @@ class YamlArea(TextArea):
         left, right = strip.crop(0, at), strip.crop(at + 1, strip.cell_length)
         base = next(iter(strip.crop(at, at + 1)), Segment(" ")).style
         return Strip.join([left, Strip([Segment(mark, (base or style) + style)], 1), right])
+
+    async def on_key(self, event: events.Key) -> None:
+        """Say that a locked text takes nothing; a key that does something is none of that."""
+        is_edit = event.is_printable or event.key in ("enter", "backspace", "delete")
+        if self.read_only and is_edit and not self._does_something(event.key):
+            self.post_message(self.Refused())
+
+    def on_paste(self) -> None:
+        """Say so of what is pasted too."""
+        if self.read_only:
+            self.post_message(self.Refused())
+
+    def _does_something(self, key: str) -> bool:
+        bound = self.screen.active_bindings.get(key)
+        return bound is not None and bound.node is not self
 
     def action_undo(self) -> None:
         """Take the last change back, wherever it was made."""

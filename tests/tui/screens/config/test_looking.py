@@ -42,6 +42,14 @@ def test_the_text_is_painted_before_what_it_amounts_to_and_no_key_fails_until_th
                     await pilot.press(key.keys.split(",")[0])
             await pilot.press("escape", "slash", "d", "enter", "down", "enter", "escape")
             assert app.is_running
+            assert app.current_mode == "config"
+            assert app.screen is scene.screen, "no window without anything to ask about"
+            assert scene.yaml.text == file.read_text()
+            assert not [notice for notice in app.notices if notice.severity == "error"]
+            scene.screen.load_source(file)
+            await pilot.pause()
+            assert scene.text == file.read_text()
+            assert not scene.form.is_typing
 
     go(story())
 
@@ -73,6 +81,47 @@ def test_a_search_filters_by_key_and_description_and_escape_ends_it(
         assert scene.app.current_mode == "config"
 
     play(story, size)
+
+
+def test_names_that_match_come_before_descriptions(
+    play: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    async def story(scene: Scene) -> None:
+        for needle, key in (
+            ("target_steps", "target_steps"),
+            ("steps", "original.steps"),
+            ("seed", "training.seed"),
+            ("run.", "run.checkpoint_seconds"),
+        ):
+            await scene.press("slash")
+            await scene.type(needle)
+            names = [needle in row.key for row in scene.form._rows if row.setting]
+            assert scene.form.key == key
+            assert names[0]
+            await scene.press("escape")
+
+    play(story, size)
+
+
+def test_a_search_that_follows_an_escape_at_once_is_not_ended_by_it(
+    play: Callable[..., Any],
+) -> None:
+    """Keys that arrive in one packet: the escape leads back only after the slash was taken."""
+    from textual.events import Key
+
+    async def story(scene: Scene) -> None:
+        words = (letter if letter.isalpha() else "full_stop" for letter in "training.seed")
+        for key in ("escape", "slash", *words, "enter", "enter", "ctrl+u", "7", "enter"):
+            character = "." if key == "full_stop" else key if len(key) == 1 else None
+            scene.app.post_message(Key(key, character))
+        await scene.pilot.pause()
+        await scene.settle()
+        assert scene.form.needle == "training.seed"
+        assert "  seed: 7\n" in scene.text
+        await scene.press("escape")
+        assert scene.form.needle == ""
+
+    play(story)
 
 
 def test_sections_fold(play: Callable[..., Any]) -> None:
@@ -133,6 +182,26 @@ def test_narrow_layouts_turn_tabs(play: Callable[..., Any]) -> None:
         assert "[ ] or F2" in scene.drawn
 
     play(story, (80, 24))
+
+
+def test_the_tab_in_front_is_remembered(play: Callable[..., Any]) -> None:
+    async def leave_diff(scene: Scene) -> None:
+        await scene.press("left_square_bracket")
+        assert scene.screen.focused is scene.screen.query_one("#diff-tab")
+
+    async def find_diff(scene: Scene) -> None:
+        assert scene.screen.focused is scene.screen.query_one("#diff-tab")
+        assert scene.form.region.height == 0
+        await scene.press("right_square_bracket")
+
+    async def find_form(scene: Scene) -> None:
+        assert scene.screen.focused is scene.form
+        assert scene.form.region.height > 5
+
+    play(leave_diff, (80, 24))
+    play(find_form, (120, 36))
+    play(find_diff, (80, 24))
+    play(find_form, (80, 24))
 
 
 def test_clicks_move_open_and_turn(play: Callable[..., Any]) -> None:

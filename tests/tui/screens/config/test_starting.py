@@ -8,6 +8,8 @@ import pytest
 
 from engine.config import config_to_yaml, load_config, parse_config
 from engine.run import JournalReader, RunFolder, steering
+from engine.run.events import Paused
+from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.screens.config.scene import TEXT, Scene
 from tests.tui.waiting import until
 from tui.dialogs import Dialog
@@ -136,9 +138,8 @@ def test_settings_of_the_process_change_while_a_run_works(
     async def story(scene: Scene) -> None:
         await scene.fill("run.checkpoint_seconds", "60")
         assert "▪" not in scene.row("run.checkpoint_seconds")
-        assert "May change now" in scene.pane("help-pane") or scene.form.key != (
-            "run.checkpoint_seconds"
-        )
+        await scene.go_to("run.checkpoint_seconds")
+        assert "May change now" in scene.pane("help-pane")
         await scene.press("ctrl+z")
         assert scene.text == text
         await scene.press("ctrl+y", "ctrl+s")
@@ -150,3 +151,28 @@ def test_settings_of_the_process_change_while_a_run_works(
         assert asked == ["take-settings"]
 
     play(story, (80, 24), source=run)
+
+
+def test_a_start_while_another_run_works_says_that_it_waits(
+    play: Callable[..., Any], options: Options
+) -> None:
+    text = config_to_yaml(load_config("smoke"))
+    run = RunFolder.create(options.runs_dir, text, name="digits", mounts=[])
+
+    async def asked(scene: Scene) -> str:
+        await scene.press("ctrl+r")
+        await scene.pilot.pause()
+        assert isinstance(scene.app.screen, Dialog)
+        words = scene.app.screen.question.text
+        await scene.press("escape")
+        return words
+
+    async def story(scene: Scene) -> None:
+        assert "waits" not in await asked(scene), "one that is queued is not at work"
+        with working(run, *UP_TO_TRAINING) as worker:
+            assert "digits is at work; this one waits for its turn." in await asked(scene)
+            worker.emit(Paused(step=3))
+            assert "digits is at work; this one waits" in await asked(scene)
+        assert "waits" not in await asked(scene), "its worker has gone"
+
+    play(story)

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from engine.config import config_to_yaml, load_config
+from engine.run import RunFolder
 from tests.tui.screens.config.scene import TEXT, Scene
 from tui.app import DiffoptApp
+from tui.options import Options
 
 
 def test_the_yaml_is_typed_into_and_the_form_follows(
@@ -131,6 +134,9 @@ def test_the_editor_gets_the_text_and_what_it_leaves_is_one_step(
         monkeypatch.setenv("EDITOR", "no-such-editor")
         await scene.press("f4")
         assert "set $EDITOR" in scene.notices[-1]
+        monkeypatch.setenv("EDITOR", "'unbalanced")
+        await scene.press("f4")
+        assert "$EDITOR or $VISUAL is no command line (No closing quotation)" in scene.notices[-1]
         assert scene.text == TEXT
 
     play(story)
@@ -144,3 +150,38 @@ def test_a_key_that_stands_twice_is_named(play: Callable[..., Any], tmp_path: Pa
         assert "line 2: target_steps stands here twice, first in line 1" in scene.drawn
 
     play(story, (80, 24), path)
+
+
+def test_what_cannot_be_read_is_told_with_its_line_in_one_sentence(
+    play: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text("model_path: x\n[a, b]: 4\n")
+
+    async def story(scene: Scene) -> None:
+        said = " ".join(scene.words("banner").split())
+        assert said == "line 2: ['a', 'b'] cannot be a key. The form waits until it parses."
+
+    play(story, (120, 36), path)
+
+
+def test_typing_into_a_locked_text_is_told_once(play: Callable[..., Any], options: Options) -> None:
+    text = config_to_yaml(load_config("smoke"))
+    run = RunFolder.create(options.runs_dir, text, name="digits", mounts=[])
+
+    async def story(scene: Scene) -> None:
+        def told() -> int:
+            return sum("only `run` may change" in one for one in scene.notices)
+
+        scene.yaml.focus()
+        await scene.press("down", "pagedown", "j", "D", "D")
+        assert told() == 1, "j does nothing here; what moves or shows is no typing"
+        await scene.press("a", "enter", "backspace")
+        assert told() == 1
+        await scene.press("f2", "f2", "a")
+        assert scene.text == text
+        scene.form.focus()
+        await scene.pilot.pause()
+        assert not scene.screen._is_lock_told
+
+    play(story, source=run)
