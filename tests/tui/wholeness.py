@@ -104,7 +104,7 @@ def check_frame(shot: Snapshot) -> None:
     if state in ENDS:
         assert not allowed
     if shot.status is not None and shot.status.pid is None and state != "queued":
-        assert allowed <= {"resume", "pause"}, "nobody is there to obey"
+        assert allowed <= {"resume", "pause", "cancel_run"}, "nobody is there to obey"
     if allowed & {"checkpoint", "cancel_stage", "retry"}:
         assert shot.view.current_stage is not None
         assert about_stage(shot).text.isprintable()
