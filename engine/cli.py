@@ -7,14 +7,25 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NoReturn
 
 from engine import __version__
 from engine.diffusion.names import SOLVERS, SPACINGS
 from engine.errors import DiffoptError
-from engine.files import is_no_room
+from engine.files import is_no_room, reason_of
+from engine.option_types import (
+    named,
+    number,
+    numbers,
+    positive,
+    runs_folder,
+    samples,
+    seed,
+    whole_numbers,
+)
+from engine.standard_output import silence, write_out
 
 DESCRIPTION = """\
 diffopt: fewer sampling steps for diffusion models, at a quality you can trust.
@@ -34,31 +45,49 @@ Settings: diffopt config demo > my.yaml, edit, diffopt run my.yaml.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if sys.stderr is None:  # 2>&-, which must not become the first file that is opened
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    if sys.stdout is None:  # >&-
+        return _told("standard output is closed. Send it to a file or, if unwanted, to /dev/null.")
+    try:
+        return _called(arguments)
+    except DiffoptError as error:
+        return _told(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return 130
+    except BrokenPipeError:  # `| head` has seen enough
+        silence()
+        return 0
+    except OSError as error:
+        if is_no_room(error):
+            return _told(
+                f"{error.filename or 'a file'} could not be written ({error.strerror}). Make room "
+                "on that disk, or raise the quota; nothing is left half-written.",
+                1,
+            )
+        if error.filename is None:
+            raise
+        return _told(f"{error.filename} cannot be used: {reason_of(error)}.")
+    except MemoryError:
+        return _told("there is not enough memory for this. Ask for fewer or smaller samples.")
+
+
+def _called(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
         return 0
     module, function = options.call.split(":")
-    try:
-        return getattr(import_module(f"engine.commands.{module}"), function)(options)
-    except DiffoptError as error:
-        sys.stderr.write(f"diffopt: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return 130
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if not is_no_room(error):
-            raise
-        sys.stderr.write(
-            f"diffopt: {error.filename or 'a file'} could not be written ({error.strerror}). Make "
-            "room on that disk, or raise the quota; nothing is left half-written.\n"
-        )
-        return 1
+    return getattr(import_module(f"engine.commands.{module}"), function)(options)
+
+
+def _told(message: str, code: int = 2) -> int:
+    with suppress(OSError):  # nobody can be told that standard error is full
+        sys.stderr.write(f"diffopt: {message}\n")
+        sys.stderr.flush()
+    return code
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,6 +96,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong and end with exit code 2."""
         self.exit(2, f"diffopt: {message.removeprefix('argument ')}. See `{self.prog} --help`.\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse itself keeps silent where this fails
+        if file is sys.stderr:
+            super()._print_message(message, file)
+        elif message:
+            write_out(message)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -116,7 +152,7 @@ def _add_run_commands(commands: Any) -> None:
         ("log", "runs:log", "print a run's events"),
     ):
         command = _command(commands, name, call, text)
-        command.add_argument("run", metavar="RUN")
+        command.add_argument("run", type=named, metavar="RUN")
     command.add_argument("--follow", action="store_true", help="go on until the run ends")
     for name, text in (
         ("pause", "hold a run still after its current step"),
@@ -127,7 +163,7 @@ def _add_run_commands(commands: Any) -> None:
         ("stop", "checkpoint and end the worker; resume takes the run up again"),
     ):
         command = _command(commands, name, "runs:steer", text)
-        command.add_argument("run", metavar="RUN")
+        command.add_argument("run", type=named, metavar="RUN")
         command.set_defaults(
             command_kind={"cancel": "cancel-run", "retry": "retry-stage"}.get(name, name)
         )
@@ -145,14 +181,14 @@ def _add_shelf_commands(commands: Any) -> None:
     archive = _command(
         commands, "archive", "listing:put_away", "keep a run out of lists; nothing is moved"
     )
-    archive.add_argument("run", metavar="RUN")
+    archive.add_argument("run", type=named, metavar="RUN")
     archive.add_argument("--undo", action="store_true", help="list it again")
     trash = _command(
         commands, "trash", "listing:throw_away", "move a run to the trash, or list what is there"
     )
-    trash.add_argument("run", metavar="RUN", nargs="?")
+    trash.add_argument("run", type=named, metavar="RUN", nargs="?")
     restore = _command(commands, "restore", "listing:bring_back", "put a run back from the trash")
-    restore.add_argument("run", metavar="RUN")
+    restore.add_argument("run", type=named, metavar="RUN")
     empty = _command(
         commands, "empty-trash", "listing:delete_trash", "delete what is in the trash for good"
     )
@@ -164,15 +200,15 @@ def _add_model_commands(commands: Any) -> None:
         commands, "schedule", "measuring:schedule", "what few steps reach with no training at all"
     )
     schedule.add_argument("model", metavar="MODEL", help="a diffusers folder, or bundled:digits")
-    schedule.add_argument("--steps", type=_whole_numbers, default=[4, 6, 8, 10], metavar="4,6,..")
+    schedule.add_argument("--steps", type=whole_numbers, default=[4, 6, 8, 10], metavar="4,6,..")
     schedule.add_argument(
-        "--original-steps", type=_positive, default=50, metavar="N", help="of the original (50)"
+        "--original-steps", type=positive, default=50, metavar="N", help="of the original (50)"
     )
     schedule.add_argument(
-        "--samples", type=_samples, metavar="N", help="behind each score (256, latents 128)"
+        "--samples", type=samples, metavar="N", help="behind each score (256, latents 128)"
     )
     schedule.add_argument(
-        "--top", type=_positive, default=3, metavar="N", help="rows for each step count (3)"
+        "--top", type=positive, default=3, metavar="N", help="rows for each step count (3)"
     )
 
     _add_prompt_options(schedule)
@@ -183,16 +219,16 @@ def _add_model_commands(commands: Any) -> None:
     evaluate.add_argument("model", metavar="MODEL")
     evaluate.add_argument("--against", required=True, metavar="TEACHER", help="the original model")
     evaluate.add_argument(
-        "--steps", type=_positive, metavar="N", help="of MODEL, if it is no distilled student (50)"
+        "--steps", type=positive, metavar="N", help="of MODEL, if it is no distilled student (50)"
     )
     evaluate.add_argument(
-        "--original-steps", type=_positive, default=50, metavar="N", help="of TEACHER (50)"
+        "--original-steps", type=positive, default=50, metavar="N", help="of TEACHER (50)"
     )
     evaluate.add_argument(
-        "--samples", type=_samples, metavar="N", help="behind the score (1000, latents 128)"
+        "--samples", type=samples, metavar="N", help="behind the score (1000, latents 128)"
     )
     evaluate.add_argument(
-        "--threshold", type=float, metavar="Q", help="exit 3 if the lower bound is below"
+        "--threshold", type=number, metavar="Q", help="exit 3 if the lower bound is below"
     )
     evaluate.add_argument("--classifier", metavar="NAME", help="also read labels; bundled:digits")
     evaluate.add_argument("--lora", metavar="FOLDER", help="adapters to put on MODEL")
@@ -204,27 +240,27 @@ def _add_model_commands(commands: Any) -> None:
     sample.add_argument("model", metavar="MODEL", help="a diffusers folder, or bundled:digits")
     grid = sample.add_mutually_exclusive_group()
     grid.add_argument(
-        "--steps", type=_positive, metavar="N", help="sampling steps (50, or the student's own)"
+        "--steps", type=positive, metavar="N", help="sampling steps (50, or the student's own)"
     )
-    grid.add_argument("--timesteps", type=_numbers, metavar="a,b,..", help="falling timesteps")
+    grid.add_argument("--timesteps", type=numbers, metavar="a,b,..", help="falling timesteps")
     sample.add_argument("--spacing", choices=SPACINGS, help="by default the checkpoint's own")
     sample.add_argument("--solver", choices=SOLVERS, help="by default the checkpoint's own")
     labels = sample.add_mutually_exclusive_group()
     labels.add_argument(
-        "--class-labels", type=_whole_numbers, metavar="1,2,..", help="classes, repeated in turn"
+        "--class-labels", type=whole_numbers, metavar="1,2,..", help="classes, repeated in turn"
     )
     labels.add_argument("--labels", choices=["all"], help="every class in turn")
     sample.add_argument("--prompt", action="append", metavar="TEXT", help="may be given again")
     sample.add_argument("--negative-prompt", metavar="TEXT", help="what guidance leads away from")
     sample.add_argument(
         "--guidance",
-        type=float,
+        type=number,
         metavar="G",
         help="diffusers' guidance_scale; 1 is none (7.5, SDXL 5, a distilled student 1)",
     )
-    sample.add_argument("--guidance-rescale", type=float, default=0.0, metavar="R", help="0 to 1")
-    sample.add_argument("--height", type=_positive, metavar="PIXELS", help="of a picture")
-    sample.add_argument("--width", type=_positive, metavar="PIXELS", help="of a picture")
+    sample.add_argument("--guidance-rescale", type=number, metavar="R", help="0 to 1 (0)")
+    sample.add_argument("--height", type=positive, metavar="PIXELS", help="of a picture")
+    sample.add_argument("--width", type=positive, metavar="PIXELS", help="of a picture")
     sample.add_argument(
         "--conditioning",
         metavar="FILE.safetensors",
@@ -234,8 +270,8 @@ def _add_model_commands(commands: Any) -> None:
     sample.add_argument(
         "--lora", metavar="FOLDER", help="adapters to put on the model, with their scheduler"
     )
-    sample.add_argument("--seed", type=int, default=0, metavar="S")
-    sample.add_argument("--count", type=_positive, metavar="N", help="samples to make")
+    sample.add_argument("--seed", type=seed, default=0, metavar="S")
+    sample.add_argument("--count", type=positive, metavar="N", help="samples to make")
     sample.add_argument(
         "--noise", metavar="FILE.safetensors", help="start from its key noise, NCHW float32"
     )
@@ -265,9 +301,9 @@ def _add_model_commands(commands: Any) -> None:
     )
     inspect.add_argument("model", metavar="MODEL", help="a folder, bundled:digits, or OWNER/NAME")
     inspect.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="samples in one training step"
+        "--batch-size", type=positive, metavar="N", help="samples in one training step"
     )
-    inspect.add_argument("--rank", type=_positive, metavar="R", help="of LoRA's adapters (64)")
+    inspect.add_argument("--rank", type=positive, metavar="R", help="of LoRA's adapters (64)")
     inspect.add_argument(
         "--no-probe",
         dest="probe",
@@ -287,7 +323,7 @@ def _add_model_commands(commands: Any) -> None:
         "exporting:export",
         "write a run's last accepted student in a form that stock diffusers opens",
     )
-    export.add_argument("run", metavar="RUN")
+    export.add_argument("run", type=named, metavar="RUN")
     export.add_argument(
         "--to", required=True, metavar="DIR", help="a new folder, outside of all runs"
     )
@@ -321,17 +357,17 @@ def _add_prompt_options(command: argparse.ArgumentParser) -> None:
         "folder of captioned images (bundled:varied); a quarter of them is measured under",
     )
     command.add_argument("--prompt-column", metavar="NAME", help="of a .csv or .jsonl")
-    command.add_argument("--prompt-count", type=_positive, metavar="N", help="prompts taken (all)")
+    command.add_argument("--prompt-count", type=positive, metavar="N", help="prompts taken (all)")
     command.add_argument("--negative-prompt", metavar="TEXT", help="what guidance leads away from")
     command.add_argument(
         "--guidance",
-        type=float,
+        type=number,
         metavar="G",
         help="diffusers' guidance_scale of the original; 1 is none (7.5, SDXL 5)",
     )
-    command.add_argument("--guidance-rescale", type=float, metavar="R", help="0 to 1 (0)")
-    command.add_argument("--height", type=_positive, metavar="PIXELS", help="of a picture")
-    command.add_argument("--width", type=_positive, metavar="PIXELS", help="of a picture")
+    command.add_argument("--guidance-rescale", type=number, metavar="R", help="0 to 1 (0)")
+    command.add_argument("--height", type=positive, metavar="PIXELS", help="of a picture")
+    command.add_argument("--width", type=positive, metavar="PIXELS", help="of a picture")
     command.add_argument(
         "--mode",
         choices=["auto", "pixels", "latents"],
@@ -345,52 +381,14 @@ def _command(
     parser = commands.add_parser(name, help=text, description=text, epilog=more)
     parser.set_defaults(call=call)
     parser.add_argument(
-        "--runs-dir", type=Path, default=default_runs_dir(), help="folder of runs (~/diffopt/runs)"
+        "--runs-dir",
+        type=runs_folder,
+        default=os.environ.get("DIFFOPT_RUNS_DIR") or "~/diffopt/runs",
+        metavar="DIR",
+        help="folder of runs (~/diffopt/runs)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
-
-
-def default_runs_dir() -> Path:
-    """Return $DIFFOPT_RUNS_DIR, or ~/diffopt/runs."""
-    return Path(os.environ.get("DIFFOPT_RUNS_DIR") or "~/diffopt/runs").expanduser()
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
-
-
-def _positive(text: str) -> int:
-    value = _whole(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return value
-
-
-def _samples(text: str) -> int:
-    value = _whole(text)
-    if value < 64:
-        raise argparse.ArgumentTypeError(
-            f"{text} is below 64, too few for a verdict on a distribution"
-        )
-    return value
-
-
-def _whole_numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers") from None
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers") from None
 
 
 if __name__ == "__main__":

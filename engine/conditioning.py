@@ -19,6 +19,7 @@ import numpy as np
 from engine.config import DiffusionOptimizationConfig
 from engine.context import RunContext
 from engine.errors import CheckpointError, ConfigError, DataError
+from engine.files import expanded
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.guidance import UNCONDITIONAL, Condition, Guidance
@@ -201,7 +202,7 @@ def _prompts(config: DiffusionOptimizationConfig) -> list[str]:
 
 
 def _images_folder(config: DiffusionOptimizationConfig) -> Path:
-    folder = Path(config.data.images or "").expanduser()
+    folder = expanded(config.data.images or "")
     if not folder.is_dir():
         raise DataError(
             f"data.images: {folder} is not a folder; wanted a folder of captioned images."

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from engine.contradictions import contradictions
 from engine.errors import ConfigError
+from engine.files import expanded
 from engine.settings import (
     STRICT,
     DataSettings,
@@ -193,13 +194,13 @@ def make_paths_absolute(config: DiffusionOptimizationConfig) -> None:
 
     Names of what is bundled, and of models that are not on this disk, stay.
     """
-    folder = Path(config.model_path).expanduser()
+    folder = expanded(config.model_path)
     if not config.model_path.startswith("bundled:") and folder.exists():
         config.model_path = str(folder.absolute())
     for name in ("images", "prompts"):
         source = getattr(config.data, name)
         if source is not None and not source.startswith("bundled:"):
-            setattr(config.data, name, str(Path(source).expanduser().absolute()))
+            setattr(config.data, name, str(expanded(source).absolute()))
 
 
 def config_to_yaml(config: DiffusionOptimizationConfig) -> str:
@@ -229,7 +230,7 @@ def read_source(source: str | Path) -> tuple[str, str]:
 
     Raises ConfigError.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if isinstance(source, str) and source in recipe_names() and not path.is_file():
         file = resources.files("engine") / "assets" / "recipes" / f"{source}.yaml"
         return file.read_text(encoding="utf-8"), f"recipe {source}"

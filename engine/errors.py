@@ -9,6 +9,7 @@ The tree::
     │   │   └── UnsupportedError it is whole, and of a kind that is not supported
     │   ├── DataError            training data or conditions cannot be used
     │   └── RunError             a run folder cannot be made, found, owned or understood
+    ├── OutputError              standard output cannot be written: exit code 1
     ├── DiskFull                 there is no room for a file that is needed; nothing was lost
     ├── TrainingError            training diverged and every bounded remedy was tried: exit code 1
     └── Cancelled                the user asked the run to stop: exit code 130
@@ -48,6 +49,10 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run folder cannot be made, found, owned or understood."""
+
+
+class OutputError(DiffoptError):
+    """Standard output cannot be written; what was done is done."""
 
 
 class DiskFull(DiffoptError):

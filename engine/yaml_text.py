@@ -62,11 +62,11 @@ def parse_yaml(text: str, name: str) -> Any:
         return yaml.load(text, Loader=SettingsLoader)
     except yaml.YAMLError as error:
         line, column = place_of(error, text)
-        where = f" line {line}, column {column}" if line else ""
-        raise ConfigError(
-            f"{name}:{where}: not valid YAML: {problem_of(error)}. "
-            "Check the indentation and colons there."
-        ) from error
+        where = f"{name}: line {line}, column {column}" if line else name
+        mend = "Check the indentation and colons there."
+        if isinstance(error, yaml.reader.ReaderError):
+            mend = "Take it out."
+        raise ConfigError(f"{where}: not valid YAML: {problem_of(error)}. {mend}") from error
     except UNREADABLE as error:
         raise ConfigError(
             f"{name}: not valid YAML: a value is not what its form or tag promises ({error}). "

@@ -9,8 +9,9 @@ from typing import Any
 
 from engine.commands.inspecting_cost import seconds_per_step, training_cost
 from engine.commands.output import say, say_json, table
+from engine.config import describe_fields
 from engine.diffusion.scheduler_config import read_scheduler_config
-from engine.errors import CheckpointError, UnsupportedError
+from engine.errors import CheckpointError, ConfigError, UnsupportedError
 from engine.model_size import (
     component_parameters,
     component_sizes,
@@ -22,7 +23,7 @@ from engine.models.loading import sample_shape, scheduler_source
 from engine.models.pipeline import LatentPipeline
 from engine.models.unet_condition import UNet2DConditionModel
 from engine.models.weights import check_weights, scan_weights
-from engine.settings import TrainingSettings
+from engine.settings import LoraSettings, TrainingSettings
 
 _TEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
 _KINDS = {  # and how each is headed
@@ -49,6 +50,8 @@ def inspect(options: argparse.Namespace) -> int:
     Returns 0 for a model that is not supported too, with the reasons: it was asked what it is.
     Raises CheckpointError for one that is damaged.
     """
+    _check_bounds("--batch-size", options.batch_size, TrainingSettings, "batch_size")
+    _check_bounds("--rank", options.rank, LoraSettings, "rank")
     path = resolve_model_path(options.model, may_fetch=True)
     try:
         folder = find_model(path)
@@ -81,6 +84,14 @@ def inspect(options: argparse.Namespace) -> int:
         return 0
     _tell(facts, batch)
     return 0
+
+
+def _check_bounds(option: str, value: int | None, section: type, name: str) -> None:
+    """Refuse what the setting of that name could not be."""
+    for bound in describe_fields(section)[name].metadata:
+        greatest = getattr(bound, "le", None)
+        if value is not None and greatest is not None and value > greatest:
+            raise ConfigError(f"{option} is {value}; wanted 1 to {greatest}.")
 
 
 def _facts(folder: ModelFolder) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from engine.commands.output import say, say_json, table
 from engine.conditioning import picture_size
 from engine.context import RunContext
 from engine.errors import ConfigError
+from engine.files import expanded
 from engine.models.loading import LoadedModel, load_model
 from engine.training.adaptive import AdaptiveScheduler, Ranked
 from engine.training.classifier import label_accuracy, load_classifier
@@ -92,7 +93,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     Exit 3 if a given threshold is missed.
     """
-    adapters = Path(options.lora).expanduser() if options.lora else None
+    adapters = None if options.lora is None else expanded(options.lora)
     student = load_model(options.model, steps=options.steps or 50, adapters=adapters)
     if student.is_distilled and options.steps not in (None, student.model.steps):
         raise ConfigError(

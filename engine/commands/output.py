@@ -30,6 +30,7 @@ from engine.run.events import (
 )
 from engine.run.figures import duration, printable
 from engine.run.telling import tell
+from engine.standard_output import write_out
 
 OF_A_TRY = (
     TryStarted,
@@ -46,8 +47,7 @@ OF_A_TRY = (
 
 def say(text: str = "") -> None:
     """Print a line to standard output."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    write_out(text + "\n")
 
 
 def say_json(content: Any) -> None:

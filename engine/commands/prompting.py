@@ -11,12 +11,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from engine.errors import CheckpointError, ConfigError, DataError
+from engine.files import expanded
 from engine.models.diffusion import DiffusionModel
 from engine.models.guidance import UNCONDITIONAL, Guidance
 from engine.models.loading import LoadedModel
 from engine.models.pipeline import LatentPipeline
 
 _SCALE, _SCALE_XL = 7.5, 5.0  # diffusers' own defaults
+_OF_PROMPTS = ("prompt", "negative_prompt", "guidance", "guidance_rescale", "conditioning")
 _NAMES = ("encoder_hidden_states", "text_embeds", "time_ids", "class_labels")
 
 
@@ -31,7 +33,13 @@ class Prompted:
         self._is_latent = loaded.checkpoint.family == "unet2d_condition"
         self._pipeline: LatentPipeline | None = None
         if not self._is_latent:
-            for name in ("prompt", "negative_prompt", "guidance", "conditioning"):
+            for name in (
+                "prompt",
+                "negative_prompt",
+                "guidance",
+                "guidance_rescale",
+                "conditioning",
+            ):
                 if getattr(options, name) is not None:
                     option = "--" + name.replace("_", "-")
                     raise ConfigError(f"{option}: this model reads no prompts; leave it out.")
@@ -49,8 +57,8 @@ class Prompted:
             )
         if options.guidance is not None and options.guidance < 1:
             raise ConfigError(f"--guidance {options.guidance:g}: wanted a scale from 1 (none).")
-        if not 0 <= options.guidance_rescale <= 1:
-            raise ConfigError(f"--guidance-rescale {options.guidance_rescale:g}: wanted 0 to 1.")
+        if not 0 <= self._rescale <= 1:
+            raise ConfigError(f"--guidance-rescale {self._rescale:g}: wanted 0 to 1.")
         if loaded.checkpoint.model_index:
             try:
                 self._pipeline = LatentPipeline(loaded.checkpoint)
@@ -86,7 +94,7 @@ class Prompted:
         if not self._is_latent:
             return {}
         if options.conditioning is not None:
-            return _read_conditioning(Path(options.conditioning))
+            return _read_conditioning(expanded(options.conditioning))
         assert self._pipeline is not None, "checked when it was made"
         try:
             condition = self._pipeline.condition(
@@ -115,7 +123,7 @@ class Prompted:
                 f"--guidance {scale:g}: {self._options.conditioning} holds no "
                 "uncond_encoder_hidden_states to lead away from; add it, or take --guidance 1."
             )
-        return model.guided(Guidance(scale, self._options.guidance_rescale))
+        return model.guided(Guidance(scale, self._rescale))
 
     def pictures(self, samples: np.ndarray) -> np.ndarray:
         """Return samples as pictures in [-1, 1], latents decoded one at a time."""
@@ -134,6 +142,10 @@ class Prompted:
     def _is_told(self) -> bool:
         """Whether the network is told the scale instead of being led by it."""
         return self._loaded.checkpoint.network_config.get("time_cond_proj_dim") is not None
+
+    @property
+    def _rescale(self) -> float:
+        return self._options.guidance_rescale or 0.0
 
     def _scale(self) -> float:
         if not self._is_latent:

@@ -9,9 +9,10 @@ from safetensors.numpy import load_file
 
 from engine.commands.output import say, say_json
 from engine.commands.prompting import Prompted
+from engine.commands.sample_target import SAMPLES, sample_target
 from engine.diffusion.grid import grid_at
 from engine.errors import ConfigError, DataError
-from engine.files import write_safetensors
+from engine.files import expanded, write_safetensors
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel, load_model
 from engine.pictures import save_sheet
@@ -27,16 +28,10 @@ def sample(options: argparse.Namespace) -> int:
 
     .png for people, .safetensors (key `samples`, NCHW float32) for programs.
     """
-    out = Path(options.out)
-    if out.suffix not in (".png", ".safetensors"):
-        raise ConfigError(f"--out {out}: wanted a name that ends in .png or .safetensors.")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(
-            f"--out {out}: there is no folder {out.absolute().parent}; make it first."
-        )
+    out = sample_target(options.out)
     loaded = load_model(
         options.model,
-        adapters=Path(options.lora).expanduser() if options.lora else None,
+        adapters=None if options.lora is None else expanded(options.lora),
         steps=options.steps or 50,
         spacing=options.spacing,
         solver=options.solver,
@@ -64,7 +59,7 @@ def sample(options: argparse.Namespace) -> int:
         rows = [pictures[i : i + _COLUMNS] for i in range(0, len(pictures), _COLUMNS)]
         save_sheet(out, rows)
     else:
-        write_safetensors(out, {"samples": np.ascontiguousarray(samples.transpose(0, 3, 1, 2))})
+        write_safetensors(out, {SAMPLES: np.ascontiguousarray(samples.transpose(0, 3, 1, 2))})
     if options.json:
         facts = {"out": str(out), "samples": len(samples), "steps": model.steps}
         say_json(facts | {"solver": model.solver, "timesteps": list(model.grid.timesteps)})
@@ -116,7 +111,7 @@ def _noise_and_labels(
     noise = None
     rows = max((len(value) for value in given.values()), default=1)
     if options.noise is not None:
-        noise = _read_noise(Path(options.noise), model)
+        noise = _read_noise(expanded(options.noise), model)
         if options.count is not None and options.count != len(noise):
             raise ConfigError(
                 f"--count is {options.count} but {options.noise} holds "

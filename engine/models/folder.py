@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError, UnsupportedError
+from engine.files import expanded
 from engine.models.hub import hub_folder, is_hub_id
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
@@ -60,7 +61,7 @@ def resolve_model_path(text: str | Path, *, may_fetch: bool = False) -> Path:
     if is_hub_id(text):
         return hub_folder(name, may_fetch=may_fetch)
     if not name.startswith(_BUNDLED):
-        return Path(text).expanduser()
+        return expanded(text)
     models = Path(str(resources.files("engine"))) / "assets" / "models"
     entries = models.iterdir() if models.is_dir() else ()
     known = sorted(entry.name for entry in entries if entry.is_dir())

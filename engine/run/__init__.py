@@ -16,7 +16,7 @@ from engine.run.journal import JournalWriter
 from engine.run.metrics import MetricPoint
 from engine.run.queue import TrainingQueue, Turn
 from engine.run.reader import JournalReader, Poll, StoredEvent
-from engine.run.runs import find_run, list_runs, start_worker
+from engine.run.runs import find_run, is_run, list_runs, start_worker
 from engine.run.schema import JournalFull
 from engine.run.state import RunState
 from engine.run.steering import (
@@ -56,6 +56,7 @@ __all__ = [
     "event_to_dict",
     "find_run",
     "free_bytes",
+    "is_run",
     "kind_of",
     "list_runs",
     "send",

@@ -51,26 +51,42 @@ def start_worker(run: RunFolder) -> subprocess.Popen[bytes]:
 
 
 def list_runs(root: Path) -> list[RunFolder]:
-    """Return the runs below `root`, newest first; [] where there is no such folder."""
+    """Return the runs below `root`, newest first; [] where there is no such folder.
+
+    Raises RunError where it cannot be read.
+    """
     try:
-        paths = [
-            path
-            for path in root.iterdir()
-            if not path.name.startswith(".") and (path / "journal.sqlite").is_file()
-        ]
+        paths = [path for path in root.iterdir() if not path.name.startswith(".") and is_run(path)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise RunError(
+            f"The runs folder {root} cannot be read ({error.strerror}). "
+            "Choose another with --runs-dir."
+        ) from error
     return [RunFolder(path.absolute()) for path in sorted(paths, key=_age_key, reverse=True)]
+
+
+def is_run(path: Path) -> bool:
+    """Return whether `path` is a run's folder, as far as it can be looked at."""
+    try:
+        return (path / "journal.sqlite").is_file()
+    except (OSError, ValueError):  # a name that no file can have, or a folder closed to us
+        return False
 
 
 def find_run(root: Path, name: str) -> RunFolder:
     """Return the run called `name`.
 
-    A path, a name below `root`, or the beginning of just one such name.
+    A path, a name below `root`, or the beginning of just one such name. Raises RunError where there
+    is none, or more than one.
     """
+    if not name.strip():
+        raise RunError("The name of the run is empty. `diffopt runs` lists what there is.")
     for path in (root / name, Path(name)):
-        if (path / "journal.sqlite").is_file():
-            return RunFolder.open(path)
+        if is_run(path):
+            # or it would be called ".."
+            return RunFolder.open(path.resolve() if ".." in path.parts else path)
     runs = list_runs(root)
     matching = [run for run in runs if run.name.startswith(name)]
     if len(matching) == 1:

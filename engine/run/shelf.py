@@ -21,6 +21,7 @@ from engine.run.disk import is_launch_alive, write_atomically
 from engine.run.fact import Fact
 from engine.run.folder import RunFolder
 from engine.run.lock import FileLock, is_locked
+from engine.run.runs import is_run
 from engine.run.state import RunState
 
 TRASH = ".trash"
@@ -90,11 +91,19 @@ def trash(run: RunFolder, *, client: str) -> TrashedRun:
 
 
 def list_trash(root: Path) -> list[TrashedRun]:
-    """Return the runs in the trash of the runs folder `root`, the newest first."""
+    """Return the runs in the trash of the runs folder `root`, the newest first.
+
+    Raises RunError where it cannot be read.
+    """
     try:
-        paths = [path for path in (root / TRASH).iterdir() if (path / "journal.sqlite").is_file()]
+        paths = [path for path in (root / TRASH).iterdir() if is_run(path)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise RunError(
+            f"The trash {root / TRASH} cannot be read ({error.strerror}). "
+            "Choose another runs folder with --runs-dir."
+        ) from error
     return sorted(map(_trashed, paths), key=lambda one: (one.time, one.path.name), reverse=True)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import DataError
+from engine.files import expanded
 from engine.training.digits import TRAINING_COUNT, load_digits
 from engine.training.prompts import IMAGE_SUFFIXES as SUFFIXES
 
@@ -41,7 +42,7 @@ def load_images(source: str, shape: tuple[int, int, int], class_count: int | Non
                 f"data.images is bundled:digits, 8x8 grey; the model wants (H, W, C) = {shape}."
             )
         return Images(images, labels if class_count is not None else None)
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     if not folder.is_dir():
         raise DataError(f"data.images: {folder} is not a folder; wanted a folder of images.")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)

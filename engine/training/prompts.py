@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError
+from engine.files import expanded
 
 _BUNDLED = "bundled:"
 BUNDLED_PROMPTS = "bundled:varied"
@@ -113,7 +114,7 @@ def _texts(source: str, column: str | None) -> Iterator[str]:
             )
         yield from (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines()
         return
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         yield from (one.caption for one in captioned_images(path, column))
     elif path.suffix.lower() == ".csv":

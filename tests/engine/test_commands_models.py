@@ -280,7 +280,7 @@ def test_export_refuses_what_it_cannot_do_and_leaves_nothing(
     full.mkdir()
     (full / "mine.txt").write_text("mine")
     cases = {
-        ("one", "--to", full): "there is something already",
+        ("one", "--to", full): "holds something else than an earlier export",
         ("one", "--to", tmp_path / "no" / "out"): "there is no folder",
         ("one", "--to", tmp_path / "out", "--format", "lora"): "networks that read prompts alone",
         ("two", "--to", tmp_path / "out"): "There is no run two",
