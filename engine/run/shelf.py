@@ -20,7 +20,7 @@ from engine.run.commands import who_am_i
 from engine.run.disk import is_launch_alive, write_atomically
 from engine.run.fact import Fact
 from engine.run.folder import RunFolder
-from engine.run.lock import FileLock, is_locked
+from engine.run.lock import FileLock, holder_of, is_locked
 from engine.run.runs import is_run
 from engine.run.state import RunState
 
@@ -179,13 +179,19 @@ def folder_bytes(path: Path) -> int:
 
 
 def _refuse_if_worked_on(run: RunFolder, done: str) -> None:
-    status = run.status()
-    if status.pid is not None:
+    try:
+        status = run.status()
+        is_held, pid = status.pid is not None, status.pid
+        is_queued = status.state is RunState.QUEUED
+    except RunError:  # a damaged journal tells nothing, and the lock all that is needed
+        is_held, pid = is_locked(run.lock_path), holder_of(run.lock_path).pid
+        is_queued = True
+    if is_held:
         raise RunError(
-            f"{run.name} cannot be {done}: process {status.pid} works on it. Stop it first with "
-            f"`diffopt stop {run.name}`."
+            f"{run.name} cannot be {done}: process {pid or '(unknown)'} works on it. Stop it first "
+            f"with `diffopt stop {run.name}`."
         )
-    if status.state is RunState.QUEUED and is_launch_alive(run.path):
+    if is_queued and is_launch_alive(run.path):
         raise RunError(
             f"{run.name} cannot be {done}: its worker is about to begin. "
             f"Cancel it first with `diffopt cancel {run.name}`."

@@ -67,6 +67,30 @@ def test_a_run_whose_worker_is_about_to_begin_is_not_thrown(run: RunFolder) -> N
     throw(run)
 
 
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0 cut off"])
+def test_a_damaged_run_is_put_away_unless_a_process_holds_it(
+    run: RunFolder, root: Path, content: bytes
+) -> None:
+    run.journal_path.write_bytes(content)
+    with pytest.raises(RunError):
+        run.status()
+    with run.own():
+        for put_away in (shelf.archive, shelf.trash):
+            with pytest.raises(RunError, match=rf"process {os.getpid()} works on it"):
+                put_away(run, client="a test")
+    write_atomically(run.path / "launch.json", f'{{"pid": {os.getpid()}}}')
+    with pytest.raises(RunError, match="about to begin"):
+        throw(run)
+    (run.path / "launch.json").unlink()
+    shelf.archive(run, client="a test")
+    assert shelf.is_archived(run)
+    thrown = throw(run)
+    assert shelf.restore(thrown) == run
+    assert run.journal_path.read_bytes() == content
+    throw(run)
+    assert shelf.empty_trash(root)[0] == 1
+
+
 def test_runs_of_one_name_lie_in_the_trash_side_by_side(run: RunFolder, root: Path) -> None:
     throw(run)
     throw(RunFolder.create(root, "seed: 1\n", name="digits", mounts=[]))
