@@ -9,23 +9,29 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, _character_to_key
 
 from tui.keys import BY_ID, KEYS, Key, key_words
+from tui.wording import brief
 
 _MODIFIERS = ("ctrl", "shift", "alt", "super", "hyper", "meta")
 _NAMES = {key.value for key in Keys} | set(KEY_NAME_REPLACEMENTS.values())
 _EVERYWHERE = {"app", "pane"}
 
 
-def checked(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return (the keys that can be used by an action's id, what is wrong with the others)."""
+def checked(wanted: Mapping[Any, Any]) -> tuple[dict[str, str], list[str]]:
+    """Return (the keys that can be used by an action's id, what is wrong with the others).
+
+    What stands there is as YAML has it: 8 without quotes is a number, and means its digit.
+    """
     taken: dict[str, str] = {}
     problems: list[str] = []
-    for name, keys in wanted.items():
+    for name, value in wanted.items():
+        keys: Any = str(value) if type(value) is int and 0 <= value <= 9 else value
         if problem := _problem(name, keys):
-            problems.append(f"{name}: {problem}")
+            problems.append(f"{name if isinstance(name, str) else brief(name)}: {problem}")
         else:
             taken[name] = ",".join(_names(keys))
     while clash := _clash(taken):
@@ -38,16 +44,18 @@ def checked(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     return taken, problems
 
 
-def _problem(name: str, keys: str) -> str:
+def _problem(name: Any, keys: Any) -> str:
     if name not in BY_ID:
-        near = difflib.get_close_matches(name, BY_ID, n=1)
+        near = difflib.get_close_matches(str(name)[:80], BY_ID, n=1)
         advice = f"Did you mean {near[0]}?" if near else "docs/dashboard.md lists the ids."
         return f"no action is called so; left out. {advice}"
+    if not isinstance(keys, str):
+        return f"{brief(keys)} is no key to YAML; left out. Write it in quotes, as '~' or 'p,f8'."
     if not _names(keys):
         return f"no key is named; left out. It keeps {key_words(BY_ID[name].keys.split(',')[0])}."
     unknown = [key for key in _names(keys) if not _is_key(key)]
     if unknown:
-        return f"{unknown[0]!r} is no key; left out. Keys are written as p, f8, ctrl+p, space."
+        return f"{brief(unknown[0])} is no key; left out. Keys are written as p, f8, ctrl+p, space."
     return ""
 
 

@@ -1,7 +1,7 @@
-"""What a person chose, kept between sessions: theme, keys, bell, layout, last screen, events seen.
+"""What a person chose, kept between sessions: theme, keys, bell, layout, events seen.
 
 Choices stand in ``ui.yaml`` of the user's configuration folder, which a person may edit: a change
-touches only its own line, so comments stay. What was seen of each run is no choice and stands in
+touches only its own value (`choices_file`). What was seen of each run is no choice and stands in
 ``seen.json`` of the state folder. Two dashboards may write at once. A damaged file is set aside
 with a notice, and a single wrong value is left out with one: nothing here keeps a dashboard from
 opening.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +22,14 @@ from typing import Any
 from engine.files import write_text
 from engine.run.fact import Fact
 from engine.run.lock import state_folder
+from tui.choices_file import parsed, set_aside, write_choices
+from tui.small_file import read_small
+from tui.wording import brief
 
 BELLS = ("off", "bell", "notification")
-SCREENS = ("runs", "config", "live", "compare")
 IMAGE_MODES = ("cells", "quadrants", "ascii")
 _SEEN_RUNS = 500  # the oldest are forgotten
-_HEADER = "# Choices of diffopt-tui. It writes single lines; your comments stay.\n"
+_OF_OLD = ("screen",)  # was written by earlier versions and means nothing now
 
 
 def config_folder() -> Path:
@@ -51,52 +52,54 @@ class Preferences:
     path: Path
     seen_path: Path
     theme: str | None = None
-    screen: str | None = None
     bell: str = "bell"
     image_mode: str | None = None
-    keys: dict[str, str] = field(default_factory=dict)  # a key's id -> "p,f8"
+    keys: dict[Any, Any] = field(default_factory=dict)  # a key's id -> "p,f8", not yet checked
     layout: dict[str, Any] = field(default_factory=dict)  # pane sizes and the like, by screen
-    notices: list[str] = field(default_factory=list)  # what could not be read, a line each
+    notices: list[str] = field(default_factory=list)  # what went wrong and was not told yet
     on_notice: Callable[[], None] | None = None  # is called when there is one more
+    _noted: set[str] = field(default_factory=set)
 
     @classmethod
     def load(cls, folder: Path | None = None, state: Path | None = None) -> Preferences:
         """Return the choices kept in `folder`, the defaults where there are none. Never raises."""
         out = cls((folder or config_folder()) / "ui.yaml", (state or _state_folder()) / "seen.json")
         try:
-            content = _parsed(out.path.read_text(encoding="utf-8"))
+            text = read_small(out.path)
         except FileNotFoundError:
             return out
-        except OSError as error:
-            out.notices.append(f"{out.path} cannot be read ({error.strerror}); defaults are used.")
+        except (OSError, ValueError) as error:
+            out._note(f"{out.path} cannot be read ({_reason(error)}); defaults are used.")
             return out
+        try:
+            content = parsed(text)
         except ValueError as error:
-            out.notices.append(_set_aside(out.path, str(error)))
+            aside = set_aside(out.path)
+            kept = (
+                f"it is kept as {aside.name}, defaults are used" if aside else "defaults are used"
+            )
+            out._note(f"{out.path} cannot be read ({error}); {kept}.")
             return out
         for key, value in content.items():
-            if key == "bell" and isinstance(value, bool):
-                value = "bell" if value else "off"  # a bare off is false to YAML
+            if key in _OF_OLD:
+                continue
             problem = _problem(key, value)
             if problem is None:
                 setattr(out, key, value)
             else:
-                out.notices.append(f"{out.path}: {key}: {problem}; left out.")
+                out._note(f"{out.path}: {_name(key)}: {problem}; left out.")
         return out
 
     def set(self, **changes: Any) -> None:
         """Take the `changes` over and write them down, leaving what other dashboards wrote.
 
-        What cannot be written becomes a notice.
+        What cannot be written becomes a notice. Keys are a person's to write.
         """
         for key, value in changes.items():
-            if (problem := _problem(key, value)) is not None:
-                raise ValueError(f"{key}: {problem}")
+            if (problem := _problem(key, value)) is not None or key == "keys":
+                raise ValueError(f"{key}: {problem or 'keys are written by hand'}")
             setattr(self, key, value)
-        try:
-            with _alone(self.path):
-                _write_changes(self.path, changes)
-        except OSError as error:
-            self._tell_once(f"{self.path} cannot be written ({error.strerror}); choices are lost.")
+        self._write(changes)
 
     def remember(self, screen: str, **values: Any) -> None:
         """Keep how a screen looks, as `recall` gives it back; other dashboards' screens stay."""
@@ -104,12 +107,7 @@ class Preferences:
         if mine == self.recall(screen):
             return
         self.layout = {**self.layout, screen: mine}
-        try:
-            with _alone(self.path):
-                kept = _layout_in(self.path)
-                _write_changes(self.path, {"layout": {**kept, screen: mine}})
-        except OSError as error:
-            self._tell_once(f"{self.path} cannot be written ({error.strerror}); choices are lost.")
+        self._write({"layout": {screen: values}})
 
     def recall(self, screen: str) -> dict[str, Any]:
         """Return what was kept of a screen; values may be anything that a person wrote there."""
@@ -132,115 +130,68 @@ class Preferences:
                 newest = sorted(rows.items(), key=lambda row: row[1][1])[-_SEEN_RUNS:]
                 write_text(self.seen_path, json.dumps(dict(newest), indent=0) + "\n")
         except OSError as error:
-            self._tell_once(f"{self.seen_path} cannot be written ({error.strerror}).")
+            self._note(f"{self.seen_path} cannot be written ({error.strerror}).")
 
     def take_notices(self) -> list[str]:
         """Return what is to be told, and forget it."""
         notices, self.notices = self.notices, []
         return notices
 
-    def _tell_once(self, text: str) -> None:
-        if text not in self.notices:
+    def _write(self, changes: Mapping[str, Any]) -> None:
+        try:
+            with _alone(self.path):
+                refused = write_choices(self.path, changes)
+        except OSError as error:
+            self._note(f"{self.path} cannot be written ({error.strerror}); choices are lost.")
+        except ValueError as error:
+            self._note(
+                f"{self.path} cannot be read ({error}) and stays as it is. Choices hold until you "
+                "leave; they are kept again once it is mended."
+            )
+        else:
+            for reason in refused[:1]:  # the others are parts of the same choice
+                self._note(f"{self.path}: {reason} The choice holds until you leave.")
+
+    def _note(self, text: str) -> None:
+        """Have something told, once."""
+        if text not in self._noted:
+            self._noted.add(text)
             self.notices.append(text)
+            if self.on_notice is not None:
+                self.on_notice()
 
 
 def _state_folder() -> Path:
     return state_folder()
 
 
-def _parsed(text: str) -> dict[str, Any]:
-    """Return the file's mapping; ValueError with the reason where it is none."""
-    import yaml
+def _name(key: Any) -> str:
+    return key if isinstance(key, str) and key.isprintable() and len(key) < 60 else brief(key)
 
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise ValueError(f"{where}{getattr(error, 'problem', None) or 'no YAML'}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ValueError(f"a mapping was wanted, a {type(content).__name__} found")
-    return content
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _problem(key: Any, value: Any) -> str | None:
     """Return what is wrong with a value; None where nothing is."""
-    words = {"screen": SCREENS, "bell": BELLS, "image_mode": IMAGE_MODES}
+    words = {"bell": BELLS, "image_mode": IMAGE_MODES}
     if key in words:
         if value in words[key] or (value is None and key != "bell"):
             return None
-        return f"{value!r} is none of {', '.join(words[key])}"
+        return f"{brief(value)} is none of {', '.join(words[key])}"
     if key == "theme":
-        return None if value is None or isinstance(value, str) else f"{value!r} is no theme's name"
-    if key == "keys":
-        is_fine = isinstance(value, dict) and all(
-            isinstance(part, str) for pair in value.items() for part in pair
+        return (
+            None
+            if value is None or isinstance(value, str)
+            else f"{brief(value)} is no theme's name"
         )
-        return None if is_fine else "a mapping of a key's id to keys was wanted, as run.pause: p"
+    if key == "keys":
+        wanted = "a mapping of a key's id to keys was wanted, as run.pause: p"
+        return None if isinstance(value, dict) else wanted
     if key == "layout":
         return None if isinstance(value, dict) else "a mapping by screen was wanted"
     return "this version knows no such choice"
-
-
-def _set_aside(path: Path, why: str) -> str:
-    aside = path.with_name(f"{path.stem}.damaged{path.suffix}")
-    try:
-        path.replace(aside)
-    except OSError:
-        return f"{path} cannot be read ({why}); defaults are used."
-    return f"{path} cannot be read ({why}); it is kept as {aside.name}, defaults are used."
-
-
-def _write_changes(path: Path, changes: Mapping[str, Any]) -> None:
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = _parsed(text)
-    except FileNotFoundError:
-        text, content = _HEADER, {}
-    except ValueError as error:
-        _set_aside(path, str(error))
-        text, content = _HEADER, {}
-    for key, value in changes.items():
-        if content.get(key) != value or key not in content:
-            text, content = _with_line(text, content, key, value)
-    write_text(path, text)
-
-
-def _with_line(
-    text: str, content: dict[str, Any], key: str, value: Any
-) -> tuple[str, dict[str, Any]]:
-    """Return the text with `key` on one line of its own; all else as it was, which is proved."""
-    wanted = content | {key: value}
-    line = f"{key}: {_flow(value)}"
-    pattern = re.compile(rf"^{re.escape(key)}:[^\n]*$", re.MULTILINE)
-    if len(pattern.findall(text)) == 1:
-        edited = pattern.sub(lambda _: line, text)
-    else:
-        edited = text.rstrip("\n") + f"\n{line}\n"
-    try:
-        if _parsed(edited) == wanted:
-            return edited, wanted
-    except ValueError:
-        pass
-    # an old value over several lines: the file is written afresh, in the order it had
-    return _HEADER + "".join(f"{name}: {_flow(one)}\n" for name, one in wanted.items()), wanted
-
-
-def _flow(value: Any) -> str:
-    import yaml
-
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    return text.strip().removesuffix("...").strip()
-
-
-def _layout_in(path: Path) -> dict[str, Any]:
-    try:
-        found = _parsed(path.read_text(encoding="utf-8")).get("layout")
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _read_seen(path: Path) -> dict[str, list[Any]]:

@@ -21,15 +21,8 @@ from engine.errors import ConfigError, UserError
 from engine.run.fact import Fact
 from tui.contrast import faintest
 from tui.small_file import read_small
-from tui.theme_proof import (
-    COLOURS,
-    SERIES,
-    brief,
-    checked_variable,
-    nearest,
-    solid_colour,
-    unusable,
-)
+from tui.theme_proof import COLOURS, SERIES, checked_variable, solid_colour, unusable
+from tui.wording import brief, nearest
 
 BUNDLED = ("midnight", "paper", "ember", "fjord", "contrast", "okabe", "sixteen", "mono")
 DEFAULT = "midnight"

@@ -7,11 +7,9 @@ is put into every kind of rule and style that rules and screens name variables i
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from functools import cache
-from reprlib import Repr
 
 from rich.errors import StyleSyntaxError
 from rich.style import Style
@@ -21,6 +19,8 @@ from textual.css.stylesheet import Stylesheet, StylesheetParseError
 from textual.css.tokenizer import TokenError
 from textual.design import ColorSystem
 from textual.markup import parse_style
+
+from tui.wording import brief, nearest
 
 COLOURS = (
     "background", "surface", "panel", "boost", "foreground",
@@ -42,19 +42,6 @@ _COLOUR_RULES = (
     "tint", "background-tint", "border: round", "border-top: tall", "hatch: right",
 )  # fmt: skip
 _STYLE_RULES = ("text-style", "link-style", "border-title-style")
-
-
-def brief(value: object) -> str:
-    """Return a value for a message: one that a person can read, however large it is."""
-    short = Repr()
-    short.maxstring = short.maxother = 60
-    return short.repr(value)
-
-
-def nearest(word: object, known: list[str]) -> str:
-    """Return "; 'primary' is the nearest", or "" where nothing is near."""
-    close = difflib.get_close_matches(str(word)[:80], known, n=1, cutoff=0.6)
-    return f"; {close[0]!r} is the nearest" if close else ""
 
 
 def solid_colour(value: object) -> Color:

@@ -25,10 +25,11 @@ def test_every_key_of_the_table_could_be_written_down_as_it_is(key: Any) -> None
         ({"run.pause": "%"}, {"run.pause": "percent_sign"}),
         ({"run.pause": "ctrl+alt+p"}, {"run.pause": "ctrl+alt+p"}),
         ({"run.pause": "c", "run.cancel_stage": "p"}, {"run.pause": "c", "run.cancel_stage": "p"}),
+        ({"run.pause": 8}, {"run.pause": "8"}),  # without quotes a number to YAML
         ({"run.retry": "s"}, {"run.retry": "s"}),  # nothing is sorted on Live
     ],
 )
-def test_keys_are_taken_as_they_are_written(wanted: dict[str, str], taken: dict[str, str]) -> None:
+def test_keys_are_taken_as_they_are_written(wanted: dict[str, Any], taken: dict[str, str]) -> None:
     assert checked(wanted) == (taken, [])
 
 
@@ -40,6 +41,20 @@ def test_keys_are_taken_as_they_are_written(wanted: dict[str, str], taken: dict[
             "run.puase: no action is called so; left out. Did you mean run.pause?",
         ),
         ({"x": "p"}, "x: no action is called so; left out. docs/dashboard.md lists the ids."),
+        (
+            {"run.pause": None},
+            "run.pause: None is no key to YAML; left out. Write it in quotes, as '~' or 'p,f8'.",
+        ),
+        (
+            {"run.pause": ["p", "f8"]},
+            "run.pause: ['p', 'f8'] is no key to YAML; left out. "
+            "Write it in quotes, as '~' or 'p,f8'.",
+        ),
+        (
+            {"run.pause": True},
+            "run.pause: True is no key to YAML; left out. Write it in quotes, as '~' or 'p,f8'.",
+        ),
+        ({7: "p"}, "7: no action is called so; left out. docs/dashboard.md lists the ids."),
         ({"run.pause": " , "}, "run.pause: no key is named; left out. It keeps p."),
         (
             {"run.pause": "p,ctr+x"},
@@ -58,7 +73,7 @@ def test_keys_are_taken_as_they_are_written(wanted: dict[str, str], taken: dict[
     ],
 )
 def test_a_mistake_is_told_and_leaves_out_its_own_line_only(
-    wanted: dict[str, str], problem: str
+    wanted: dict[Any, Any], problem: str
 ) -> None:
     assert checked({**wanted, "runs.new": "f8"}) == ({"runs.new": "f8"}, [problem])
 
@@ -74,7 +89,9 @@ def test_the_dashboard_opens_with_the_good_ones_and_tells_the_rest(
 ) -> None:
     path = config_folder() / "ui.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("tehme: ember\nkeys: {app.help: f7, run.puase: p}\n")
+    path.write_text(
+        "tehme: ember\nkeys: {app.help: f7, run.puase: p, view.zoom: 9, view.find: no}\n"
+    )
 
     async def story() -> None:
         app = DiffoptApp(options)
@@ -84,5 +101,7 @@ def test_the_dashboard_opens_with_the_good_ones_and_tells_the_rest(
             told = " ".join(notice.text for notice in app.notices)
             assert f"{path}: tehme: this version knows no such choice; left out." in told
             assert f"{path}: keys: run.puase: no action is called so" in told
+            assert f"{path}: keys: view.find: False is no key to YAML" in told
+            assert app._keymap["view.zoom"] == "9"
 
     go(story())

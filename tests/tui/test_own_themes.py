@@ -206,3 +206,29 @@ def test_a_damaged_file_of_choices_is_told_on_the_screen(options: Options) -> No
         assert "ui.damaged.yaml" in told(app)
 
     play(options, story)
+
+
+def test_choices_that_cannot_be_kept_are_told_when_they_are_made(options: Options) -> None:
+    config_folder().parent.mkdir(parents=True)
+    config_folder().write_text("a file where the folder should be")
+
+    async def story(app: DiffoptApp, pilot: Pilot[None]) -> None:
+        assert "choices are lost" not in told(app)
+        await pilot.press("t", "t")
+        await pilot.pause()
+        assert told(app).count("choices are lost") == 1
+        assert app.theme == BUNDLED[2]
+
+    play(options._replace(theme=BUNDLED[0]), story)
+
+
+def test_a_mistake_in_the_choices_is_told_when_one_is_made(options: Options) -> None:
+    async def story(app: DiffoptApp, pilot: Pilot[None]) -> None:
+        config_folder().mkdir(parents=True)
+        (config_folder() / "ui.yaml").write_text("bell: off\nlayout: [\n")
+        await pilot.press("t")
+        await pilot.pause()
+        assert "ui.yaml cannot be read (line 3: " in told(app)
+
+    play(options, story)
+    assert (config_folder() / "ui.yaml").read_text() == "bell: off\nlayout: [\n"

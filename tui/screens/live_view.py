@@ -261,8 +261,7 @@ class LiveView(LiveControl):
             "wrap": log.is_wrapped,
             "level": log.level,
         }
-        if preferences.layout.get(self.NAME) != mine:
-            preferences.set(layout={**preferences.layout, self.NAME: mine})
+        preferences.remember(self.NAME, **mine)
 
     def _turn_tab(self, by: int) -> None:
         panes = self.query_one(Panes)
