@@ -1,4 +1,4 @@
-"""Runs and Compare as text, at two sizes: a change of their looks is a change of these."""
+"""Runs, Compare and Help as text, at two sizes: a change of their looks is a change of these."""
 
 import asyncio
 import time
@@ -16,6 +16,7 @@ from tui.app import DiffoptApp
 from tui.machine import Machine
 from tui.options import Options
 from tui.screens.runs import RunsScreen
+from tui.widgets.pane import Pane
 
 SIZES = ((80, 24), (120, 36))
 SOON_AFTER = 1_795_631_500.0  # the recorded runs
@@ -55,6 +56,11 @@ def text_of(app: DiffoptApp) -> str:
     return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
+def detail(app: DiffoptApp) -> str:
+    """Return the title of the pane beside the table, which knows its run a moment later."""
+    return str(app.screen.query_one("#details", Pane).border_title)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_runs_looks_as_it_did(house: list[Path], options: Options, size: tuple[int, int]) -> None:
     async def check() -> None:
@@ -81,5 +87,21 @@ def test_compare_looks_as_it_did(
         async with app.run_test(size=size) as pilot:
             await pilot.press("4")
             await come_to(f"compare-{size[0]}x{size[1]}", lambda: text_of(app), pilot)
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_help_looks_as_it_did(house: list[Path], options: Options, size: tuple[int, int]) -> None:
+    async def check() -> None:
+        app = DiffoptApp(options._replace(theme="mono", is_ascii=size == (80, 24)))
+        async with app.run_test(size=size) as pilot:
+            screen = app.screen
+            assert isinstance(screen, RunsScreen)
+            await until(lambda: screen.row is not None and screen.row.name == "broken", pilot.pause)
+            await pilot.press("j")
+            await until(lambda: "ladder" in detail(app), pilot.pause)
+            await pilot.press("question_mark")
+            await come_to(f"help-{size[0]}x{size[1]}", lambda: text_of(app), pilot)
 
     asyncio.run(check())
