@@ -4,14 +4,23 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from engine.commands.output import line_for, say, say_json, table
 from engine.errors import RunError, UserError
 from engine.run import JournalReader, RunFolder, RunState, find_run, list_runs, shelf
-from engine.run.events import Evaluated, RunCancelled, RunFailed
+from engine.run.events import (
+    Event,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    StageAccepted,
+    StageStarted,
+)
 
 _ENDED_BADLY = (RunState.FAILED, RunState.CANCELLED)
+_TOLD = {"summary", "metrics", "anchors", "label_accuracy"}  # of a run's final figures
 
 
 def summary_of(result: dict[str, Any]) -> str:
@@ -49,13 +58,8 @@ def facts_of(folder: RunFolder) -> dict[str, Any]:
         values = {name: value for name, (_, value) in reader.last_values().items()}
         events = [stored.event for stored in reader.facts()]
     status = folder.status(latest)
-    scores = [
-        event for event in events if isinstance(event, Evaluated) and event.label == "student"
-    ]
     ends = [event for event in events if isinstance(event, RunFailed | RunCancelled)]
-    result = None
-    if folder.metrics_path.is_file():
-        result = json.loads(folder.metrics_path.read_text(encoding="utf-8"))
+    result, trouble = _result_of(folder)
     return {
         "run": folder.name,
         "path": str(folder.path),
@@ -63,15 +67,54 @@ def facts_of(folder: RunFolder) -> dict[str, Any]:
         "state": str(status.state),
         "reason": status.reason
         or (line_for(ends[-1]) if ends and status.state in _ENDED_BADLY else ""),
-        "notice": notice,  # a newer diffopt's journal: what to update
+        "notice": notice or trouble,  # a newer diffopt's journal: what to update
         "pid": status.pid,
         "step": status.step,
         "last": values,
-        "score": scores[-1].score if scores else None,
-        "lower_bound": scores[-1].lower_bound if scores else None,
-        "steps": scores[-1].steps if scores else None,
+        **_reached(events),
         "result": result,
     }
+
+
+def _reached(events: Sequence[Event]) -> dict[str, Any]:
+    """Return what a run came to so far: a student that was rejected is not it.
+
+    The result of a run that is done, which is the original where no student passed; before that the
+    last accepted student, None where there is none yet.
+    """
+    outputs: dict[int, int] = {}
+    facts: dict[str, Any] = dict.fromkeys(("steps", "score", "lower_bound", "is_target_reached"))
+    for event in events:
+        match event:
+            case StageStarted():
+                outputs[event.stage] = event.output_steps
+            case StageAccepted():
+                facts |= {
+                    "steps": outputs.get(event.stage),
+                    "score": event.score,
+                    "lower_bound": event.lower_bound,
+                }
+            case RunFinished():
+                facts |= {
+                    "steps": event.optimized_steps,
+                    "score": event.score,
+                    "lower_bound": event.lower_bound,
+                    "is_target_reached": event.exit_code == 0,
+                }
+    return facts
+
+
+def _result_of(folder: RunFolder) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the final figures, and what is wrong with them; None for what there is not."""
+    try:
+        result = json.loads(folder.metrics_path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None, None
+    except (OSError, ValueError) as error:
+        return None, f"{folder.metrics_path} cannot be read ({error})"
+    if not isinstance(result, dict) or not result.keys() >= _TOLD:
+        return None, f"{folder.metrics_path} does not hold a run's final figures"
+    return result, None
 
 
 def _facts_or_trouble(folder: RunFolder) -> dict[str, Any]:
@@ -79,11 +122,13 @@ def _facts_or_trouble(folder: RunFolder) -> dict[str, Any]:
     try:
         return facts_of(folder)
     except RunError as error:
-        facts = dict.fromkeys(("notice", "pid", "step", "score", "lower_bound", "steps", "result"))
-        return facts | {
+        facts = dict.fromkeys(("notice", "pid", "step", "result"))
+        return {
+            **facts,
+            **_reached(()),
             "run": folder.name,
             "path": str(folder.path),
-            "is_archived": False,
+            "is_archived": shelf.is_archived(folder),
             "state": "unreadable",
             "reason": str(error),
             "last": {},
@@ -108,7 +153,7 @@ def runs(options: argparse.Namespace) -> int:
             one["state"] + (", archived" if one["is_archived"] else ""),
             "-" if one["steps"] is None else str(one["steps"]),
             "-" if one["score"] is None else f"{one['score']:.4f}",
-            one["reason"] or one["notice"] or "",
+            one["reason"] or one["notice"] or _verdict(one),
         )
         for one in facts
     ]
@@ -117,6 +162,10 @@ def runs(options: argparse.Namespace) -> int:
     if hidden:
         say(f"{hidden} archived; `diffopt runs --all` lists them too.")
     return 0
+
+
+def _verdict(facts: dict[str, Any]) -> str:
+    return "the target was missed" if facts["is_target_reached"] is False else ""
 
 
 def show(options: argparse.Namespace) -> int:
@@ -133,7 +182,12 @@ def show(options: argparse.Namespace) -> int:
     if facts["result"]:
         say(summary_of(facts["result"]))
         say(f"report  {folder.report_path}")
-    elif facts["last"]:
+        return 0
+    if facts["score"] is not None:
+        what = "so far" if facts["is_target_reached"] is None else _verdict(facts) or "the result"
+        score = f"score {facts['score']:.4f}, lower bound {facts['lower_bound']:.4f}"
+        say(f"{what}: {facts['steps']} steps, {score}")
+    if facts["last"]:
         say(
             ", ".join(f"{name} {value:.4g}" for name, value in facts["last"].items())
             + f" at step {facts['step']}"

@@ -22,6 +22,7 @@ from engine.run import (
     JournalReader,
     RunFolder,
     RunState,
+    TrainingQueue,
     create_and_start,
     event_to_dict,
     find_run,
@@ -49,15 +50,23 @@ def run(options: argparse.Namespace) -> int:
         is_network_allowed=options.force,
     )
     if options.detach:
+        other = _in_the_way(folder)
         if options.json:
-            say_json({"run": folder.name, "path": str(folder.path), "state": "queued"})
+            facts = {"run": folder.name, "path": str(folder.path), "state": "queued"}
+            say_json(facts | {"waits_for": other})
         else:
-            say(
-                f"{folder.name} works in the background; "
-                f"`diffopt log {folder.name} --follow` watches it."
-            )
+            does = f"is queued behind {other}" if other else "begins in the background"
+            say(f"{folder.name} {does}; `diffopt log {folder.name} --follow` watches it.")
         return EXIT_DETACHED
     return follow(folder, is_json=options.json)
+
+
+def _in_the_way(folder: RunFolder) -> str | None:
+    """Return the run whose turn it is on this machine, None where it can be the given one's."""
+    holder = TrainingQueue().training()
+    if holder is None or holder.what in (None, str(folder.path)):
+        return None
+    return Path(holder.what).name
 
 
 def check_inputs(config: DiffusionOptimizationConfig) -> None:
@@ -139,11 +148,13 @@ def _followed(folder: RunFolder, printer: ProgressPrinter, place: Place, *, is_q
 
 
 def _detached(folder: RunFolder, *, is_json: bool) -> int:
+    state = folder.state()
+    does = "stays queued" if state is RunState.QUEUED else "works on"
     sys.stderr.write(
-        f"detached; {folder.name} works on. `diffopt log {folder.name} --follow` watches it.\n"
+        f"detached; {folder.name} {does}. `diffopt log {folder.name} --follow` watches it.\n"
     )
     if is_json:
-        say_json({"run": folder.name, "path": str(folder.path), "state": str(folder.state())})
+        say_json({"run": folder.name, "path": str(folder.path), "state": str(state)})
     return EXIT_DETACHED
 
 
@@ -174,8 +185,8 @@ def _tell_result(folder: RunFolder, *, is_json: bool) -> None:
     if is_json:
         say_json(facts_of(folder))
         return
-    if folder.metrics_path.is_file():
-        say(summary_of(json.loads(folder.metrics_path.read_text(encoding="utf-8"))))
+    if result := facts_of(folder)["result"]:
+        say(summary_of(result))
         say(f"report  {folder.report_path}")
         if any(folder.export_path.iterdir()):
             say(f"export  {folder.export_path}")

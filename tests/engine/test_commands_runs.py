@@ -19,7 +19,15 @@ from engine.cli import main
 from engine.commands import runs as commands_runs
 from engine.commands.runs import follow
 from engine.config import load_config
-from engine.run import Command, CommandKind, CommandQueue, JournalWriter, RunFolder, RunState
+from engine.run import (
+    Command,
+    CommandKind,
+    CommandQueue,
+    JournalWriter,
+    RunFolder,
+    RunState,
+    TrainingQueue,
+)
 from engine.run.events import RunCancelled, RunFailed, RunFinished, RunStarted, RunStopped
 from tests.engine.endless import ENDLESS
 
@@ -152,6 +160,25 @@ def test_a_run_in_the_background_is_listed_steered_and_taken_up_again(
     assert (code, cancelled["outcome"]) == (0, "done")
     wait_for(lambda: run.status().pid is None)
     assert diffopt("show", "endless")[1]["state"] == "cancelled"
+
+
+def test_a_run_that_waits_for_another_is_not_said_to_be_at_work(
+    config: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("engine.run.steering._start", lambda *_words: None)
+    words = ("run", str(config), "--detach", "--runs-dir", str(root))
+    assert main([*words, "--name", "one"]) == 0
+    assert "one begins in the background" in capsys.readouterr().out
+    with TrainingQueue().join(str(root / "one")) as turn:
+        assert turn.try_take()
+        assert main([*words, "--name", "two"]) == 0
+        assert "two is queued behind one" in capsys.readouterr().out
+        assert main([*words, "--name", "three", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["waits_for"]) == ("queued", "one")
 
 
 def test_a_run_whose_worker_ends_as_it_is_asked_to_go_on_is_taken_up(
@@ -333,4 +360,4 @@ def test_ctrl_c_detaches_or_cancels_and_tells_nothing_twice(
     assert follow(other, is_json=True) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["state"] == "queued"
-    assert "detached" in told.err
+    assert "detached; other stays queued" in told.err
