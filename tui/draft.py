@@ -53,6 +53,7 @@ class Draft:
         self._undo: list[_Step] = []
         self._redo: list[_Step] = []
         self._kept: str | None = None
+        self._kept_at: Path | None = None
         self._changed: list[Difference] | None = None
         self._checked = check_text(source.text, source.name)
         self._values = flat(self._checked.data) if self._checked.data is not None else {}
@@ -364,7 +365,7 @@ class Draft:
         self.end_step()
         self.set_text(found.text, "draft")
         self.end_step()
-        self._kept = found.text
+        self._kept, self._kept_at = found.text, found.path
 
     def set_draft_aside(self, found: FoundDraft) -> Path | None:
         """Move it out of the way of new ones; returns where to."""
@@ -374,7 +375,7 @@ class Draft:
         """Take note that a run has these settings: without a file of their own nothing waits."""
         if self.source.path is None:
             draft_file.drop_draft(self.source)
-            self._kept = self._text
+            self._kept, self._kept_at = self._text, None
 
     def drop_draft(self) -> None:
         """Throw it away."""
@@ -387,9 +388,10 @@ class Draft:
             if self._kept is not None:
                 self.drop_draft()
             return None
-        if self._kept == self._text:
+        # another dashboard that saves the same file clears this one's changes away
+        if self._kept == self._text and (self._kept_at is None or self._kept_at.exists()):
             return None
         path = draft_file.keep_draft(self.source, self._text)
         if path is not None:
-            self._kept = self._text
+            self._kept, self._kept_at = self._text, path
         return path

@@ -289,6 +289,19 @@ def test_a_draft_is_offered_at_the_next_opening(draft: Draft, file: Path) -> Non
     assert Draft(open_source(file)).found_draft() is None
 
 
+def test_a_draft_outlives_another_s_saving_of_the_same_file(draft: Draft, file: Path) -> None:
+    other = Draft(open_source(file))
+    draft.set_typed("training.seed", "3")
+    kept = draft.keep_draft()
+    assert kept is not None
+    other.set_typed("training.seed", "4")
+    other.save()
+    assert not kept.exists()
+    assert draft.keep_draft() == kept
+    assert "seed: 3" in kept.read_text()
+    assert draft.keep_draft() is None
+
+
 def test_a_draft_goes_when_its_change_is_taken_back(draft: Draft, file: Path) -> None:
     draft.set_typed("training.seed", "3")
     assert draft.keep_draft() is not None

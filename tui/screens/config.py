@@ -104,6 +104,8 @@ class ConfigScreen(ConfigPanes):
         self.yaml.read_only = bool(self.lock)
         self.yaml.show_text(draft.text)
         self.yaml.move_cursor((0, 0))
+        if self.has_live and self._tab == "yaml":  # only the form can change them
+            self._show_tab("form")
         self.refresh_all()
         self.call_after_refresh(self.form.draw)  # once more, beside the scroll bar that it got
 
@@ -123,7 +125,7 @@ class ConfigScreen(ConfigPanes):
         self._locked = {one.key: is_over or not one.is_live for one in settings}
         live = [one.key for one in settings if not self._locked[one.key]]
         may = f"only {live_words(live)} may change" if live else "its settings are history"
-        self.lock = f"{run.name} is {state}: {may}; d makes a new run of them"
+        self.lock = f"{run.name} is {state}: {may}; d makes a new run"
         self.has_live = bool(live)
         self.when_taken = "live at once" if run.status().pid is not None else "at resume"
 
@@ -194,16 +196,19 @@ class ConfigScreen(ConfigPanes):
             self._yaml_timer = None
             self._take_yaml()
 
-    def change(self, change: Callable[[Draft], object]) -> None:
-        """Change the draft; what cannot be changed is told, with the reason."""
+    def change(self, change: Callable[[Draft], object]) -> bool:
+        """Change the draft; what cannot be changed is told, with the reason, and False returned."""
         draft = self.draft
         if draft is None:
-            return
+            return False
+        is_done = True
         try:
             change(draft)
         except DiffoptError as error:
+            is_done = False
             self.diffopt.tell(str(error), "warning", kind="refused")
         self.refresh_all()
+        return is_done
 
     # From the YAML to the draft
 

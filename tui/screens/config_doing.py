@@ -47,8 +47,8 @@ class ConfigDoing(DiffoptScreen):
         """Open a file, a recipe or a run's settings."""
 
     @abstractmethod
-    def change(self, change: Callable[[Draft], object]) -> None:
-        """Change the draft; what cannot be changed is told, with the reason."""
+    def change(self, change: Callable[[Draft], object]) -> bool:
+        """Change the draft; what cannot be changed is told, with the reason, and False returned."""
 
     @abstractmethod
     def look_at_disk(self) -> None:

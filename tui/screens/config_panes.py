@@ -173,14 +173,15 @@ class ConfigPanes(ConfigTaking):
                 f"{where}{fault.message.removesuffix('.')}. The form waits until it parses.",
                 "error",
             )
-        elif self._disk_told == "changed":
-            self.set_banner(
-                f"{draft.source.name} changed on disk: F5 takes it · K keeps yours · D compares",
-                "warning",
-            )
-        elif self._disk_told == "gone":
+        elif self._disk_told:
+            file = draft.source.file
+            what = file.name if file is not None and self.is_narrow else draft.source.name
             remedy = "" if draft.source.run is not None else "; ^s writes it"
-            self.set_banner(f"{draft.source.name} is gone from the disk{remedy}", "warning")
+            told = {
+                "changed": f"{what} changed on disk: F5 takes it · K keeps yours · D compares",
+                "gone": f"{what} is gone from the disk{remedy}",
+            }
+            self.set_banner(told[self._disk_told], "warning")
         else:
             self.set_banner(self.lock)
         self._refresh_cost()

@@ -77,7 +77,8 @@ class ConfigTaking(ConfigDoing):
         if not known:
             self.diffopt.tell("What was pasted holds no settings ('key: value' lines).", "warning")
             return
-        self.change(lambda draft: draft.set_values(known, "paste"))
+        if not self.change(lambda draft: draft.set_values(known, "paste")):
+            return
         left = sorted(set(found) - set(known))
         more = f"; left out: {', '.join(left[:3])}" if left else ""
         self.diffopt.tell(f"{len(known)} pasted settings taken{more}. ^z takes them back.")
@@ -118,8 +119,7 @@ class ConfigTaking(ConfigDoing):
         preset = offered[picked]
         if preset.recipe is not None:
             self.load_source(preset.recipe)
-        else:
-            self.change(lambda draft: draft.set_values(dict(preset.settings), preset.name))
+        elif self.change(lambda draft: draft.set_values(dict(preset.settings), preset.name)):
             self.diffopt.tell(f"{preset.name}: ^z takes it back", kind="preset")
 
     def _costs_of(self, offered: list[Any]) -> list[str]:

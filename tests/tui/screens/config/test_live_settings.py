@@ -46,3 +46,22 @@ def test_every_live_setting_says_when_it_is_taken_up_and_no_other_opens(
         assert "settings are history" in scene.words("banner")
 
     play(story, size, source=run)
+
+
+def test_a_run_s_settings_open_where_they_can_be_changed(
+    play: Callable[..., Any], options: Options
+) -> None:
+    run = RunFolder.create(
+        options.runs_dir, config_to_yaml(load_config("smoke")), name="digits", mounts=[]
+    )
+
+    async def leave_yaml(scene: Scene) -> None:
+        await scene.press("f2")
+
+    async def story(scene: Scene) -> None:
+        assert scene.screen.focused is scene.form
+        assert scene.form.key == "run.checkpoint_seconds"
+        assert len(scene.words("banner").splitlines()) == 1
+
+    play(leave_yaml, (80, 24))
+    play(story, (80, 24), source=run)

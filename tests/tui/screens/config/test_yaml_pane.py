@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Paste
 
 from engine.config import config_to_yaml, load_config
 from engine.run import RunFolder
 from tests.tui.screens.config.scene import TEXT, Scene
+from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.options import Options
 
@@ -53,6 +55,14 @@ def test_while_the_yaml_does_not_parse_the_form_waits_and_no_text_is_eaten(
         await scene.settle()
         assert scene.text == broken
         assert "does not parse" in scene.notices[-1]
+        scene.form.post_message(Paste("training:\n  seed: 5\n"))
+        await scene.pilot.pause()
+        await scene.press("ctrl+t")
+        await until(lambda: scene.app.screen.query("#pick"), scene.pilot.pause)
+        await scene.press("enter")
+        await scene.pilot.pause()
+        assert scene.text == broken
+        assert not any("takes it back" in one or "taken" in one for one in scene.notices)
         await scene.press("ctrl+n")
         assert scene.screen.focused is scene.yaml
         await scene.press("ctrl+z", "ctrl+z")
@@ -88,8 +98,6 @@ def test_undo_and_redo_are_one_stack_behind_form_and_yaml(play: Callable[..., An
 
 
 def test_pasted_yaml_is_taken_as_one_step(play: Callable[..., Any]) -> None:
-    from textual.events import Paste
-
     async def story(scene: Scene) -> None:
         scene.form.post_message(Paste("training:\n  seed: 9\n  nonsense: 1\ntarget_steps: 8\n"))
         await scene.pilot.pause()
