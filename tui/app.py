@@ -32,6 +32,7 @@ from tui.marks import Marks
 from tui.messages import CommandSent, RunOpened
 from tui.notices import end_signal
 from tui.options import Options
+from tui.parting import is_at_work, words_at_parting
 from tui.screens.base import DiffoptScreen
 from tui.targets import Target
 from tui.wardrobe import Wardrobe
@@ -240,7 +241,7 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
 
     def action_detach(self) -> None:
         """Leave; training goes on."""
-        self.last_words = self._words_at_parting()
+        self.last_words = words_at_parting(self.runs_dir, self.current_run)
         self.exit()
 
     def action_quit_and_stop(self) -> None:
@@ -250,8 +251,9 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
     async def _quit_and_stop(self) -> None:
         from tui.dialogs import confirm
 
-        run = self.current_run
-        if run is None or not self._is_at_work(run):
+        screen = self.screen
+        run = screen.chosen_run if isinstance(screen, DiffoptScreen) else self.current_run
+        if run is None or not is_at_work(run):
             self.action_detach()
             return
         question = confirm(
@@ -263,7 +265,10 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
         )
         if await self.ask(question) == "yes":
             self.send(run, CommandKind.STOP)
-            self.last_words = [f"{run.name} stops after a checkpoint; r on Runs takes it up again."]
+            self.last_words = [
+                f"{run.name} stops after a checkpoint; r on Runs takes it up again.",
+                *words_at_parting(self.runs_dir, self.current_run, stopped=run),
+            ]
             self.exit()
 
     # The frame's own
@@ -287,16 +292,6 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
     def _tell_screen(self, mode: str, message: Any) -> None:
         for screen in self._screen_stacks.get(mode, [])[:1]:
             screen.post_message(message)
-
-    def _is_at_work(self, run: RunFolder) -> bool:
-        with suppress(DiffoptError):
-            return run.status().pid is not None
-        return False
-
-    def _words_at_parting(self) -> list[str]:
-        if self.current_run is not None and self._is_at_work(self.current_run):
-            return [f"{self.current_run.name} works on. `diffopt-tui` shows it again."]
-        return []
 
     def _listen_for_hangup(self) -> None:
         if self.is_headless or not hasattr(signal, "SIGHUP"):

@@ -9,7 +9,7 @@ from textual.binding import BindingType
 from textual.command import Command, CommandList
 from textual.widgets import Input
 
-from engine.run import JournalReader, RunFolder
+from engine.run import RunFolder
 from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.waiting import until
 from tui.app import DiffoptApp
@@ -338,38 +338,3 @@ def test_a_remapped_key_works_and_is_what_footer_and_help_show(options: Options,
             assert isinstance(app.screen, HelpScreen)
 
     go(story())
-
-
-def test_leaving_with_q_says_that_training_goes_on(options: Options, go: Go) -> None:
-    async def story() -> list[str]:
-        run = RunFolder.create(options.runs_dir, "seed: 0\n", name="digits", mounts=[])
-        app = DiffoptApp(options, Target(run=run))
-        with working(run, *UP_TO_TRAINING):
-            async with app.run_test(size=(80, 24)) as pilot:
-                await pilot.press("q")
-                await pilot.pause()
-        return app.last_words
-
-    assert go(story()) == ["digits works on. `diffopt-tui` shows it again."]
-
-
-@pytest.mark.parametrize(("answer", "is_stopped"), [("enter", False), ("y", True)])
-def test_stop_and_quit_asks_and_only_then_stops(
-    options: Options, answer: str, is_stopped: bool, go: Go
-) -> None:
-    async def story() -> tuple[list[str], bool]:
-        run = RunFolder.create(options.runs_dir, "seed: 0\n", name="digits", mounts=[])
-        app = DiffoptApp(options, Target(run=run))
-        with working(run, *UP_TO_TRAINING):
-            async with app.run_test(size=(80, 24)) as pilot:
-                await pilot.press("Q")
-                await until(lambda: isinstance(app.screen, Dialog), pilot.pause)
-                await pilot.press(answer)
-                await until(
-                    lambda: app.last_words or not isinstance(app.screen, Dialog), pilot.pause
-                )
-                with JournalReader(run.journal_path) as reader:
-                    asked = [record.command.kind for record in reader.commands()]
-                return asked, bool(app.last_words)
-
-    assert go(story()) == ((["stop"], True) if is_stopped else ([], False))

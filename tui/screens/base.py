@@ -26,6 +26,7 @@ from tui.widgets.footer import Footer
 from tui.widgets.header import Header
 
 if TYPE_CHECKING:
+    from engine.run import RunFolder
     from tui.app import DiffoptApp
 
 LEAST_WIDTH, LEAST_HEIGHT = 80, 24
@@ -76,6 +77,11 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
     def diffopt(self) -> DiffoptApp:
         """The app, by its own type."""
         return cast("DiffoptApp", self.app)
+
+    @property
+    def chosen_run(self) -> RunFolder | None:
+        """The run that a key of every screen means: the selected one on Runs, else the current."""
+        return self.diffopt.current_run
 
     def compose(self) -> ComposeResult:
         """Lay out the frame around the body."""

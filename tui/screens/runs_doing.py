@@ -44,6 +44,11 @@ class RunDeeds(DiffoptScreen):
         """The run that the cursor is on."""
         return self.table.row
 
+    @property
+    def chosen_run(self) -> RunFolder | None:
+        """The run that the cursor is on."""
+        return RunFolder(self.row.path) if self.row is not None else None
+
     @abstractmethod
     def _list(self) -> None:
         """Read the runs and show them."""
