@@ -28,6 +28,7 @@ from tui import format as words
 from tui.dialogs import Dialog, Question
 from tui.ends import Ends
 from tui.keys import BY_ID, bindings_for
+from tui.live_keys import LiveKey, live_keys
 from tui.marks import Marks
 from tui.messages import CommandSent, RunOpened
 from tui.notices import end_signal
@@ -36,7 +37,6 @@ from tui.parting import is_at_work, words_at_parting
 from tui.screens.base import DiffoptScreen
 from tui.targets import Target
 from tui.wardrobe import Wardrobe
-from tui.widgets.footer import LiveKey, live_keys
 
 CLIENT = "diffopt-tui"
 END_SECONDS = 2.0  # between looks at runs that no screen shows

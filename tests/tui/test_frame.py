@@ -15,12 +15,13 @@ from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.dialogs import Choice, Dialog, Question, confirm
 from tui.keys import KEYS
+from tui.live_keys import live_keys
 from tui.notices import Notices, end_signal
 from tui.options import Options
 from tui.presets import presets
 from tui.screens.help import HelpScreen
 from tui.targets import Target
-from tui.widgets.footer import Footer, live_keys
+from tui.widgets.footer import Footer
 from tui.widgets.header import Header
 from tui.widgets.pane import Pane
 

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from engine.run import RunFolder
+from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.options import Options
+from tui.targets import Target
+from tui.widgets.footer import Footer
 from tui.widgets.pane import Pane
 
 Go = Callable[..., Any]
@@ -59,5 +63,41 @@ def test_all_of_help_can_be_reached_and_what_is_below_is_told(options: Options, 
                 await pilot.press("up")
             await pilot.pause()
             assert pane.scroll_offset.y == 0, "with the first heading"
+
+    go(story())
+
+
+def told(app: DiffoptApp) -> list[str]:
+    return [notice.text for notice in app.notices]
+
+
+def test_a_grey_line_of_help_tells_why_when_it_is_chosen(
+    options: Options, recorded: Callable[[str], RunFolder], go: Go
+) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options, Target(run=recorded("ladder")))
+        async with app.run_test(size=(120, 36)) as pilot:
+            await until(lambda: getattr(app.screen, "snapshot", None), pilot.pause)
+            await pilot.press("question_mark", *"hold still after", "enter")
+            await until(lambda: told(app), pilot.pause)
+            assert told(app) == [
+                "ladder is done; there is nothing left to do. d starts another like it."
+            ]
+            assert app.current_mode == "live"
+
+    go(story())
+
+
+def test_a_click_on_a_grey_key_of_the_footer_tells_why(options: Options, go: Go) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(160, 48)) as pilot:
+            await pilot.press("4")
+            await until(lambda: app.current_mode == "compare", pilot.pause)
+            await pilot.pause()
+            at = app.screen.query_one(Footer).render_line(0).text.index("E Export")
+            await pilot.click("#footer", offset=(at, 0))
+            await until(lambda: told(app), pilot.pause)
+            assert told(app) == ["Nothing is marked. 1 lists the runs; space there marks one."]
 
     go(story())

@@ -21,6 +21,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui.live_keys import do, grey_binding
 from tui.widgets.banner import Banner
 from tui.widgets.footer import Footer
 from tui.widgets.header import Header
@@ -166,14 +167,26 @@ class DiffoptScreen(Screen[None], inherit_bindings=False):
         self._timers_of_screen.append(timer)
         return timer
 
-    def grey_action(self, key: str) -> str | None:
-        """Return the action of this screen that a key would do, were it not grey now."""
-        for node, bindings in self._modal_binding_chain:
-            for binding in bindings.key_to_bindings.get(key, ()):
-                action = binding.action
-                is_grey = node is self and self.check_action(action, ()) is None
-                return action if is_grey else None
+    def why_not(self, action: str) -> str | None:
+        """Return why an action of this screen cannot be done now; None where it can."""
         return None
+
+    def why_not_open(self, pane: Widget) -> str | None:
+        """Return why enter does nothing in a pane now; None where it does."""
+        return None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Grey out what cannot be done now."""
+        return None if self.why_not(action) else True
+
+    def on_key(self, event: events.Key) -> None:
+        """Say why a grey key does nothing."""
+        if (grey := grey_binding(self, event.key)) is not None:
+            event.stop()
+            do(self.diffopt, *grey)
+
+    def look_again(self, reason: str) -> None:
+        """Bring up to date what a reason is about, before it is told; for children."""
 
     def on_shown(self) -> None:
         """Take note that the screen is looked at from now on; for children."""

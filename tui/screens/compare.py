@@ -17,7 +17,7 @@ from engine.run import RunFolder
 from engine.run.fact import changed
 from tui.comparison import AXES, METRICS, Compared, read_compared
 from tui.format import clipped
-from tui.keys import bindings_for
+from tui.keys import KEYS, bindings_for
 from tui.listing import mark_of
 from tui.run_columns import MARKS, QUIET, series_style
 from tui.screens.base import DiffoptScreen
@@ -35,6 +35,9 @@ EMPTY = (
     "samples.",
 )
 TABS = ("chart", "table", "samples")
+_NEED_RUNS = {key.action for key in KEYS if "compare" in key.screens} - {
+    "next_pane", "previous_pane", "reload", "pane_right",
+}  # fmt: skip
 _FRAME = 4  # of a Pick, beside its lines: the border and a scrollbar
 _LEAST_VALUE = 10  # cells for a value to stand beside others
 
@@ -202,10 +205,17 @@ class CompareScreen(DiffoptScreen):
 
     # Keys
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Grey out what needs marked runs."""
-        needs = ("metric", "x_axis", "log_y", "export", "diff", "sort", "open_file", "blink")
-        return None if action in (*needs, "image_mode") and not self.runs else True
+    def why_not(self, action: str) -> str | None:
+        """Return why an action cannot be done: all but a few need marked runs."""
+        if self.runs or action not in _NEED_RUNS:
+            return None
+        if self.diffopt.marked:
+            return "The marked runs are being read."
+        return "Nothing is marked. 1 lists the runs; space there marks one."
+
+    def why_not_open(self, pane: Widget) -> str | None:
+        """Return why a pane has nothing to open."""
+        return self.why_not("zoom")
 
     def action_metric(self) -> None:
         """Chart the next metric."""

@@ -59,22 +59,22 @@ class ConfigDoing(DiffoptScreen):
         """Whether anything can be changed."""
         return not self.lock or self.has_live
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Grey out what cannot be done now; the line of cost says why."""
+    def why_not(self, action: str) -> str | None:
+        """Return why an action cannot be done now; the line of cost says it of starting."""
         draft = self.draft
         if draft is None:
-            return True
-        if action == "run":
-            return None if why_not_start(draft, "") else True
-        if action in ("save", "undo", "redo", "default"):
-            return True if self.can_edit else None
-        if action in ("editor", "presets"):
-            return None if self.lock else True
-        if action == "duplicate":
-            return draft.source.run is not None
-        if action == "keep_mine":
-            return self._disk_told == "changed"
-        return True
+            return None
+        if action == "run" and (reason := why_not_start(draft, "")):
+            return f"cannot start: {reason}"
+        if action in ("save", "undo", "redo", "default") and not self.can_edit:
+            return f"{self.lock}."
+        if action in ("editor", "presets") and self.lock:
+            return f"{self.lock}."
+        if action == "duplicate" and draft.source.run is None:
+            return "d makes new settings of a run's; these are no run's."
+        if action == "keep_mine" and self._disk_told != "changed":
+            return "The file on disk has not changed since it was read."
+        return None
 
     # Saving
 

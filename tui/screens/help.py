@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -15,8 +15,11 @@ from textual.widgets import Input
 
 from tui.format import GLYPHS, clipped
 from tui.keys import BY_ID, key_words
-from tui.widgets.footer import LiveKey
+from tui.live_keys import LiveKey, do
 from tui.widgets.pane import Line, Pane
+
+if TYPE_CHECKING:
+    from tui.app import DiffoptApp
 
 
 class _Keys(Pane):
@@ -88,8 +91,7 @@ class HelpScreen(ModalScreen[None]):
         if key is None:
             return
         self.dismiss()
-        if key.is_enabled:
-            self.app.call_later(self.app.run_action, key.action, key.node)
+        do(cast("DiffoptApp", self.app), key.action, key.node)
 
     def action_close(self) -> None:
         """Close help."""

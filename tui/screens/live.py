@@ -109,6 +109,7 @@ class LiveScreen(LiveView):
         if run is None:
             self.set_header("no run")
             self.query_one("#empty").focus()
+            self.refresh_bindings()
             return
         self.set_header(run.name)
         seen = self.diffopt.preferences.seen(run.path)
@@ -118,6 +119,7 @@ class LiveScreen(LiveView):
             seen=(seen.event_id, seen.time) if seen is not None else None,
         )
         self.query_one("#stages").focus()
+        self.refresh_bindings()
         self.hold_paint()
         if self.is_shown:
             self.on_shown()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 
-from textual import events, work
+from textual import work
 from textual.content import Content
+from textual.widget import Widget
 
 from engine.run import CommandKind
 from tui.follow import Follower, Snapshot
+from tui.keys import KEYS
 from tui.messages import CommandSent
 from tui.permits import NOT_TRAINING, RUN_ACTIONS, is_taking_up, why_no_report, why_not
 from tui.questions import about_run, about_stage
@@ -16,6 +18,7 @@ from tui.screens.base import DiffoptScreen
 from tui.screens.live_words import ASKING, answer_words, subject
 
 TAKING_UP_SECONDS = 15.0
+_OF_A_RUN = {key.action for key in KEYS if "live" in key.screens} - {"next_pane", "previous_pane"}
 
 
 class LiveControl(DiffoptScreen):
@@ -71,40 +74,30 @@ class LiveControl(DiffoptScreen):
     def _permits(self, snapshot: Snapshot) -> tuple[bool, ...]:
         return tuple(why_not(action, snapshot) is None for action in RUN_ACTIONS)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Grey out what cannot be done now."""
-        return None if self._why_not(action) else True
+    def why_not_open(self, pane: Widget) -> str | None:
+        """Return why a pane has nothing to open: it only says that no run is shown."""
+        return why_not("open", None) if self.follower is None else None
 
-    def _why_not(self, action: str) -> str | None:
+    def why_not(self, action: str) -> str | None:
+        """Return why an action cannot be done with the run, or with the view of it."""
         snapshot = self.snapshot
+        if self.follower is None and action in _OF_A_RUN:
+            return why_not(action, None)
         if action == "report" and snapshot is not None:
             return why_no_report(snapshot.run, snapshot.state)
         if action in RUN_ACTIONS or action in ("edit_config", "duplicate", "report"):
             return why_not(action, snapshot)
         return None
 
-    def on_key(self, event: events.Key) -> None:
-        """Say why a grey key does nothing."""
-        action = self.grey_action(event.key)
-        if action is None or (reason := self._why_not(action)) is None:
-            return
-        event.stop()
-        if reason == NOT_TRAINING and self._has_begun_training(action):
-            self.call_later(self.run_action, action)
-            return
-        self.diffopt.tell(reason, "warning", kind=f"refused {action}")
-
-    def _has_begun_training(self, action: str) -> bool:
+    def look_again(self, reason: str) -> None:
         """Look once more: what is shown may be as old as a poll, and a person saw it elsewhere."""
-        if self.follower is None:
-            return False
+        if reason != NOT_TRAINING or self.follower is None:
+            return
         while self.follower.poll_once():
             pass
-        if why_not(action, self.follower.snapshot) is not None:
-            return False
-        self.snapshot = self.follower.snapshot
-        self.refresh_bindings()
-        return True
+        if why_not("retry", self.follower.snapshot) != NOT_TRAINING:
+            self.snapshot = self.follower.snapshot
+            self.refresh_bindings()
 
     def action_pause(self) -> None:
         """Hold still, or go on."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 
-from textual import events, work
+from textual import work
 from textual.content import Content
+from textual.widget import Widget
 
 from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, shelf
 from tui import format as words
 from tui.follow import Snapshot
 from tui.listing import RunRow
+from tui.live_keys import refuse
 from tui.permits import NOT_TRAINING, RUN_ACTIONS, is_taking_up, why_no_report, why_not
 from tui.questions import about_emptying, about_run, about_stage, about_trash
 from tui.screens.base import DiffoptScreen
@@ -57,24 +59,17 @@ class RunDeeds(DiffoptScreen):
     def _show_rows(self) -> None:
         """Show what was read."""
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Grey out what cannot be done now."""
-        return None if self._why_not(action) else True
+    def why_not_open(self, pane: Widget) -> str | None:
+        """Return why nothing is opened: there is no run to open."""
+        return "No run is selected." if pane is self.table and self.row is None else None
 
-    def on_key(self, event: events.Key) -> None:
-        """Say why a grey key does nothing."""
-        action = self.grey_action(event.key)
-        if action is None or (reason := self._why_not(action)) is None:
-            return
-        event.stop()
-        if reason == NOT_TRAINING:  # what is listed may be a second old
+    def look_again(self, reason: str) -> None:
+        """Look once more: what is listed may be a second old."""
+        if reason == NOT_TRAINING:
             self._list()
-            if (reason := self._why_not(action)) is None:
-                self.call_later(self.run_action, action)
-                return
-        self._refuse(reason)
 
-    def _why_not(self, action: str) -> str | None:
+    def why_not(self, action: str) -> str | None:
+        """Return why an action cannot be done with the selected run."""
         if action == "undo_trash":
             return None if self._thrown else "Nothing was thrown away since the dashboard began."
         if action not in _OF_A_RUN:
@@ -90,7 +85,7 @@ class RunDeeds(DiffoptScreen):
         return why_not(action, _snapshot(row))
 
     def _refuse(self, reason: str) -> None:
-        self.diffopt.tell(reason, "warning", kind=f"refused {reason}")
+        refuse(self.diffopt, reason)
 
     def action_mark(self) -> None:
         """Mark for Compare, or take the mark away, and go on to the next."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from rich.segment import Segment
 from textual import events
-from textual.dom import DOMNode
-from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.run.fact import Fact
-from tui.keys import BY_ID, KEYS, key_words
+from tui.keys import BY_ID, key_words
+from tui.live_keys import LiveKey, do, live_keys
+
+if TYPE_CHECKING:
+    from tui.app import DiffoptApp
 
 # What a screen is there for comes first, and is seen where room is short.
 _FIRST = {
@@ -22,41 +23,6 @@ _FIRST = {
              "view.zoom"),
     "compare": ("view.metric", "view.x_axis", "view.log_y", "compare.export", "compare.diff"),
 }  # fmt: skip
-_PLACE = {key.id: place for place, key in enumerate(KEYS)}
-
-
-class LiveKey(Fact):
-    """A binding that works now."""
-
-    id: str
-    key: str  # the key as bound, after the user's keymap
-    words: str
-    action: str
-    node: DOMNode
-    is_enabled: bool
-
-
-def live_keys(screen: Screen[Any]) -> list[LiveKey]:
-    """Return the bindings that the focus reaches and that something answers, in table order."""
-    found: list[LiveKey] = []
-    for key, active in screen.active_bindings.items():
-        node, binding = active.node, active.binding
-        if not answers(node, binding.action):
-            continue
-        found.append(
-            LiveKey(binding.id or "", key, binding.description, binding.action, node,
-                    active.enabled)
-        )  # fmt: skip
-    found.sort(key=lambda one: _PLACE.get(one.id, -1))
-    return found
-
-
-def answers(node: DOMNode, action: str) -> bool:
-    """Return whether an action has a method that does it."""
-    name = action.partition("(")[0]
-    namespace, _, name = name.rpartition(".")
-    target: object = {"app": node.app, "screen": node.app.screen}.get(namespace, node)
-    return hasattr(target, f"action_{name}") or hasattr(target, f"_action_{name}")
 
 
 class Footer(Widget):
@@ -136,10 +102,10 @@ class Footer(Widget):
         return Strip(segments)
 
     def on_click(self, event: events.Click) -> None:
-        """Do what the key under the mouse does."""
+        """Do what the key under the mouse does, or tell why it is grey."""
         for first, last, key in self._spans:
-            if first <= event.x < last and key.is_enabled:
-                self.app.call_later(self.app.run_action, key.action, key.node)
+            if first <= event.x < last:
+                do(cast("DiffoptApp", self.app), key.action, key.node)
 
 
 def _width(key: LiveKey) -> int:

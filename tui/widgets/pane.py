@@ -128,6 +128,15 @@ class Pane(ScrollView, can_focus=True, inherit_bindings=False):
         elif height and row >= top + height:
             self.scroll_to(y=row - height + 1, animate=False)
 
+    def why_not(self, action: str) -> str | None:
+        """Return why a key does nothing here now: there may be nothing to open, says the screen."""
+        tell = getattr(self.screen, "why_not_open", None) if action == "open" else None
+        return tell(self) if tell is not None else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Grey out what cannot be done now."""
+        return None if self.why_not(action) else True
+
     # Moving: a pane without a cursor scrolls
 
     def action_move_down(self) -> None:

@@ -21,13 +21,13 @@ from tests.tui.keys import on_all, on_compare, on_config, on_live, on_runs
 from tests.tui.keys.stage import CHECKS, Stage, hurry
 from tui.app import DiffoptApp
 from tui.keys import KEYS, Key
+from tui.live_keys import live_keys
 from tui.options import Options
 from tui.screens.compare import CompareScreen
 from tui.screens.config import ConfigScreen
 from tui.screens.live import LiveScreen
 from tui.screens.runs import RunsScreen
 from tui.targets import Target
-from tui.widgets.footer import live_keys
 
 SCREENS = {
     "runs": RunsScreen,
