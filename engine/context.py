@@ -69,6 +69,7 @@ class RunContext:
     pipeline: LatentPipeline | None = None  # what stands around a network of latents
     images: dict[str, Any] | None = None  # how many were given, which could not be decoded
     cancelled: str = ""  # "cancelled by NAME", where a person ended the stages
+    cancelled_tries: list[dict[str, Any]] = field(default_factory=list)  # what was at work then
     held_seconds: float = 0.0  # spent in `hooks.between_steps`: paused, or saving a checkpoint
     _conditions: ConditionSets | None = None
     _select: Evaluator | None = None

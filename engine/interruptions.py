@@ -3,6 +3,10 @@
 Finished pieces are kept whichever it is. No MLX.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from engine.errors import DiffoptError
 from engine.run import Command
 
@@ -25,6 +29,8 @@ class FreeMemory(Interruption):
 
 class CancelStage(Interruption):
     """Give the current stage up and go on with the last accepted student."""
+
+    during: Mapping[str, Any] = MappingProxyType({})  # the try at work, where one had begun
 
 
 class RetryStage(Interruption):

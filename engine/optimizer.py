@@ -224,6 +224,7 @@ class AdaptiveDiffusionOptimizer:
         cancelled = run.recall(name)
         if cancelled is not None:
             run.cancelled = cancelled.facts["reason"]
+            run.cancelled_tries += cancelled.facts.get("tries", ())  # none in an older record
             return StageOutcome(reason=run.cancelled)
         try:
             return run_stage(
@@ -238,7 +239,11 @@ class AdaptiveDiffusionOptimizer:
             )
         except CancelStage as cancellation:
             run.cancelled = str(cancellation)
-            run.keep(name, Record(facts={"reason": run.cancelled}))
+            steps = {"input_steps": teacher.steps, "output_steps": output_steps}
+            at_work = {"stage_number": number, **steps, **cancellation.during}
+            run.cancelled_tries.append(at_work | {"reason": run.cancelled})
+            facts = {"reason": run.cancelled, "tries": run.cancelled_tries[-1:]}
+            run.keep(name, Record(facts=facts))
             return StageOutcome(reason=run.cancelled)
 
     def _announce(self, plan: list[int], *, first: int = 1, input_steps: int | None = None) -> None:

@@ -117,7 +117,7 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         "",
         "## Stages",
         "",
-        *_stage_table(result["stages"]),
+        *_stage_table(result["stages"], result.get("cancelled", ())),
     ]
     if has_losses:
         lines += ["", "![loss of each try](loss.png)"]
@@ -153,7 +153,9 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _stage_table(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+def _stage_table(
+    stages: Sequence[Mapping[str, Any]], cancelled: Sequence[Mapping[str, Any]]
+) -> list[str]:
     rows = [
         (
             "| stage | try | remedy | steps | grid | iterations | rate | select score | final "
@@ -173,6 +175,12 @@ def _stage_table(stages: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{_number(final['lower_bound'] if final else None)} | "
             f"{verdict} |"
         )
+    for one in cancelled:  # before it was judged, or even begun
+        keys = ("attempt", "remedy", "grid_name", "iterations", "learning_rate")
+        attempt, remedy, *how = (str(one.get(key, "-")) for key in keys)
+        steps = f"{one['input_steps']} to {one['output_steps']}"
+        cells = [str(one["stage_number"]), attempt, remedy, steps, *how]
+        rows.append(f"| {' | '.join([*cells, *[_number(None)] * 3, one['reason']])} |")
     return rows
 
 

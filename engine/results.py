@@ -73,6 +73,7 @@ def assemble_result(
         else (quality.score - naive) / (1 - naive),
         "label_accuracy": accuracy,
         "stages": [report.to_dict() for report in run.reports],
+        "cancelled": run.cancelled_tries,
         "frontier": _frontier(run),
         "training_free": [r.to_dict() | {"steps": r.candidate.grid.steps} for r in training_free],
         "modes": {"select": run.spaces[0].mode, "final": run.spaces[1].mode},

@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from engine.context import Paths, RunContext
 from engine.diffusion.grid import Grid
+from engine.interruptions import CancelStage
 from engine.memory import Record
 from engine.models.diffusion import DiffusionModel
 from engine.planning import stage_grids
@@ -71,7 +72,17 @@ def run_stage(
             learning_rate=run.config.training.learning_rate * remedy.learning_rate_factor,
             next_remedy=ladder[attempt].name if attempt < len(ladder) else None,
         )
-        student = _made(run, distillation, plan, paths)
+        try:
+            student = _made(run, distillation, plan, paths)
+        except CancelStage as cancellation:
+            cancellation.during = {
+                "attempt": attempt,
+                "remedy": remedy.name,
+                "grid_name": plan.grid.name,
+                "iterations": plan.iterations,
+                "learning_rate": plan.learning_rate,
+            }
+            raise
         if student is not None:
             return StageOutcome(student=student)
     return StageOutcome()

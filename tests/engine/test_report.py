@@ -109,6 +109,21 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head(result: dict[str, An
         assert line.count("|") == cells, line
 
 
+def test_a_try_that_was_cancelled_stands_in_the_table_of_stages(result: dict[str, Any]) -> None:
+    begun = {"attempt": 1, "remedy": "as planned", "grid_name": "uniform", "iterations": 60}
+    steps = {"input_steps": 10, "output_steps": 6, "reason": "cancelled by ada"}
+    result["stages"] = []
+    result["cancelled"] = [
+        {"stage_number": 1, **steps, **begun, "learning_rate": 0.001},
+        {"stage_number": 2, **steps},
+    ]
+    lines = report_text(result, has_losses=False).splitlines()
+    first, second = (line for line in lines if line.endswith("| cancelled by ada |"))
+    assert first.startswith("| 1 | 1 | as planned | 10 to 6 | uniform | 60 | 0.001 | not measured")
+    assert second.startswith("| 2 | - | - | 10 to 6 | - | - | - | not measured |")
+    test_every_row_of_a_table_has_as_many_cells_as_its_head(result)
+
+
 def test_plots_are_pictures_and_nothing_else_is_left(
     result: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -253,7 +253,13 @@ def test_a_cancelled_stage_falls_back_to_the_last_accepted_student(
     assert answer.outcome == "done"
     assert (rolled_back.stage, rolled_back.to_steps) == (2, 3)
     assert any(isinstance(event, Exported) for event in events)
-    assert json.loads(worked.run.metrics_path.read_text())["metrics"]["optimized_steps"] == 3
+    result = json.loads(worked.run.metrics_path.read_text())
+    assert result["metrics"]["optimized_steps"] == 3
+    (given_up,) = result["cancelled"]
+    assert (given_up["stage_number"], given_up["attempt"]) == (2, 1)
+    assert (given_up["input_steps"], given_up["iterations"]) == (3, 1_000_000)
+    assert given_up["reason"].startswith("cancelled by ")
+    assert f"| {given_up['reason']} |" in worked.run.report_path.read_text()
 
 
 def test_a_cancelled_run_stays_so_and_keeps_no_trajectories(start: Start) -> None:
