@@ -12,6 +12,7 @@ from tests.tui.fake_worker import UP_TO_TRAINING, FakeWorker, working
 from tests.tui.journals import RECORDED
 
 LONG_AGO_SECONDS = 1000.0  # no heartbeat since: the worker hangs
+BEATS_ON_SECONDS = 600.0  # however slow the machine is that looks at the others
 
 
 @contextmanager
@@ -50,6 +51,6 @@ def _hold_at(worker: FakeWorker, state: RunState) -> None:
         worker.emit(Paused(step=100))
     if state is RunState.STOPPING:
         worker.journal.set_state(state)
-    if state is RunState.STUCK:
-        then = time.monotonic() - LONG_AGO_SECONDS
-        worker.journal.record(latest={"heartbeat": [then, time.time() - LONG_AGO_SECONDS]})
+    ahead = -LONG_AGO_SECONDS if state is RunState.STUCK else BEATS_ON_SECONDS
+    beat = [time.monotonic() + ahead, time.time() + ahead]
+    worker.journal.record(latest={"heartbeat": beat})
