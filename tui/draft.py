@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from engine.config_check import Checked, Fault, check_text
 from engine.errors import ConfigError, DiffoptError
+from engine.files import expanded
 from engine.run.fact import Fact, changed
 from tui import draft_file
 from tui.draft_file import FoundDraft, Source
@@ -251,7 +252,7 @@ class Draft:
 
     def save(self, path: Path | None = None) -> Path:
         """Write the text to its file, or to `path` from now on; raises ConfigError."""
-        target = path.expanduser().absolute() if path is not None else self.source.path
+        target = expanded(path).absolute() if path is not None else self.source.path
         if target is None:
             raise ConfigError(f"{self.source.name} has no file yet; name one.")
         draft_file.write_file(target, self._text)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine.errors import ConfigError
-from engine.files import replacing
+from engine.files import expanded, replacing
 from engine.run import RunFolder
 from engine.run.fact import Fact
 from engine.run.lock import state_folder
@@ -80,7 +80,7 @@ def open_source(source: str | Path | RunFolder, *, is_clone: bool = False) -> So
             return Source(name, source.name, None, text, words=str(source.config_path))
         name, words = f"run {source.name}", str(source.config_path)
         return Source(name, source.name, None, text, run=source, words=words)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if isinstance(source, str) and source in recipe_names() and not path.is_file():
         text, name = read_source(source)
         return Source(name, source, None, text, words=source)

@@ -406,6 +406,8 @@ def test_the_command_line_says_what_differs_from_its_file(draft: Draft, file: Pa
 def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         open_source(tmp_path / "nothing.yaml")
+    with pytest.raises(ConfigError, match="no such file"):
+        open_source("~nobody-of-that-name/x.yaml")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read as a text file"):
         open_source(tmp_path / "bytes.yaml")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import ConfigError, DiffoptError
+from engine.files import expanded, reason_of
 from engine.run import RunFolder, RunState, list_runs
 from tui import format
 from tui.config_words import why_not_start
@@ -97,9 +98,8 @@ class ConfigDoing(DiffoptScreen):
         run = draft.source.run if draft is not None else None
         if draft is None or run is None:
             return
-        draft.catch_up()
+        self.look_at_disk()
         if not draft.is_modified:
-            self.look_at_disk()
             self.diffopt.tell("Nothing has changed.", kind="saved")
             return
         try:
@@ -144,7 +144,7 @@ class ConfigDoing(DiffoptScreen):
             )  # fmt: skip
             if words is None:
                 return
-            path = Path(words).expanduser().absolute()
+            path = expanded(words).absolute()
         state = draft.disk_state()
         is_taken = path != draft.source.path and path.exists()
         if state == "changed" or is_taken:
@@ -255,10 +255,10 @@ class ConfigDoing(DiffoptScreen):
         )
         if await self.diffopt.ask(question) != "yes":
             return
-        make_paths_absolute(config)
         try:
+            make_paths_absolute(config)
             run = self.diffopt.start_run(config_to_yaml(config), draft.source.label)
-        except DiffoptError as error:
+        except (DiffoptError, OSError) as error:
             self.diffopt.tell(str(error), "error")
             return
         draft.started()
@@ -300,9 +300,14 @@ class ConfigDoing(DiffoptScreen):
 def _problem_with_name(words: str) -> str | None:
     if not words.strip():
         return "Type a file name, or esc."
-    path = Path(words).expanduser()
-    if path.is_dir():
-        return f"{path} is a folder; name a file in it."
+    path = expanded(words)
+    if str(path).startswith("~"):
+        return f"{path.parts[0]} is nobody's home folder here."
+    try:
+        if path.is_dir():
+            return f"{path} is a folder; name a file in it."
+    except OSError as error:
+        return f"There can be no such file: {reason_of(error)}."
     if path.suffix not in (".yaml", ".yml"):
         return "Let it end in .yaml, so that `diffopt run` and you know what it is."
     return None

@@ -151,7 +151,8 @@ class Form(FormRows):
         if self.editor is not None:
             text, self.editor = self.editor.text, None
             self._offer(())
-            self.post_message(self.Typed(self.key, text, is_done=True))
+            if self._is_touched:  # else what stands there by now is not from here
+                self.post_message(self.Typed(self.key, text, is_done=True))
 
     def reload_editor(self) -> None:
         """Show in the box what the draft holds now: an undo changed it."""
@@ -175,8 +176,12 @@ class Form(FormRows):
             self._choose(row.setting, 1)
         else:
             text = self._words(row.setting)
-            self.editor = LineEditor(text, len(text))
+            self.editor, self._is_touched = LineEditor(text, len(text)), False
             self._redraw_row()
+
+    def _tell_typed(self, key: str, text: str) -> None:
+        self._is_touched = True
+        self.post_message(self.Typed(key, text))
 
     def action_move_left(self) -> None:
         """Take the choice before, or close the section."""
@@ -269,7 +274,7 @@ class Form(FormRows):
         elif not editor.press(key):
             return False
         if editor.text != before:
-            self.post_message(self.Typed(setting.key, editor.text))
+            self._tell_typed(setting.key, editor.text)
         self._redraw_row()
         return True
 
@@ -283,7 +288,7 @@ class Form(FormRows):
             return False
         editor.text, editor.cursor = found.text + before[editor.cursor :], len(found.text)
         if editor.text != before:
-            self.post_message(self.Typed(setting.key, editor.text))
+            self._tell_typed(setting.key, editor.text)
         self._offer(found.names)
         self._redraw_row()
         return True
@@ -318,7 +323,7 @@ class Form(FormRows):
         row = self.row
         if self.editor is not None and row is not None and row.setting is not None:
             self.editor.insert(event.text)
-            self.post_message(self.Typed(row.setting.key, self.editor.text))
+            self._tell_typed(row.setting.key, self.editor.text)
             self._redraw_row()
         elif self.finder is None:
             self.post_message(self.Pasted(event.text))

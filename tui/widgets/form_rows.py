@@ -50,6 +50,7 @@ class FormRows(Pane):
         self.finder: LineEditor | None = None
         self.offers: tuple[str, ...] = ()  # how the path that is typed may go on
         self.has_passed_escape = False
+        self._is_touched = False  # whether something was typed into the box that is open
         self._needle = ""
         self._changed: set[str] = set()
         self._width = 72

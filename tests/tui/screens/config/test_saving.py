@@ -34,6 +34,13 @@ def test_a_recipe_is_saved_under_a_name_that_is_asked_for(
         scene.app.screen.query_one(Input).value = str(tmp_path / "new.txt")
         await scene.press("enter")
         assert "end in .yaml" in str(scene.app.screen.query_one("#prompt-hint").render())
+        for name, said in (
+            ("~nobody-of-that-name/new.yaml", "~nobody-of-that-name is nobody's home folder"),
+            (f"{tmp_path}/{'a' * 300}.yaml", "File name too long"),
+        ):
+            scene.app.screen.query_one(Input).value = name
+            await scene.press("enter")
+            assert said in str(scene.app.screen.query_one("#prompt-hint").render())
         scene.app.screen.query_one(Input).value = str(tmp_path / "new.yaml")
         await scene.press("enter")
         await scene.pilot.pause()

@@ -146,6 +146,25 @@ def test_another_s_change_comes_into_view_where_nothing_was_changed(
     play(story, size, source=run)
 
 
+def test_a_box_that_was_only_looked_at_changes_nothing_of_what_came_meanwhile(
+    play: Callable[..., Any], run: RunFolder
+) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.go_to("run.keep_awake")
+        await scene.press("space")
+        await scene.go_to("run.checkpoint_seconds")
+        await scene.press("enter")
+        run.config_path.write_text(THEIRS)
+        await saved(scene, "took up")
+        assert scene.form.is_typing
+        await scene.press("enter")
+        await scene.settle()
+        assert not scene.screen.draft.is_modified  # type: ignore[union-attr]
+        assert run_of(run) == (11.0, False)
+
+    play(story, source=run)
+
+
 def test_changes_of_a_run_that_were_not_written_are_offered_again(
     play: Callable[..., Any], run: RunFolder
 ) -> None:
