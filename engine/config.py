@@ -143,6 +143,12 @@ def recipe_names() -> list[str]:
     )
 
 
+def recipe_text(name: str) -> str:
+    """Return the text of a bundled recipe, whatever files of its name there are."""
+    file = resources.files("engine") / "assets" / "recipes" / f"{name}.yaml"
+    return file.read_text(encoding="utf-8")
+
+
 def load_config(source: str | Path, overrides: Iterable[str] = ()) -> DiffusionOptimizationConfig:
     """Return the settings of a YAML file or a bundled recipe, under ``key=value`` overrides.
 
@@ -232,8 +238,7 @@ def read_source(source: str | Path) -> tuple[str, str]:
     """
     path = expanded(source)
     if isinstance(source, str) and source in recipe_names() and not path.is_file():
-        file = resources.files("engine") / "assets" / "recipes" / f"{source}.yaml"
-        return file.read_text(encoding="utf-8"), f"recipe {source}"
+        return recipe_text(source), f"recipe {source}"
     try:
         return path.read_text(encoding="utf-8"), str(path)
     except FileNotFoundError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Details(Fact):
     step: int | None = None
     images_per_second: float | None = None
     last: tuple[float, str] | None = None  # the newest event worth telling
-    changes: tuple[tuple[str, str], ...] | None = None  # settings that are not the defaults
+    changes: tuple[tuple[str, str], ...] | None = None  # settings unlike the recipe's, or defaults
     notice: str = ""
 
 
@@ -65,13 +66,17 @@ def read_details(row: RunRow) -> Details | None:
         step=max((step for step, _ in values.values()), default=None),
         images_per_second=values["images_per_second"][1] if "images_per_second" in values else None,
         last=(last.time, last.text) if last else None,
-        changes=changed_settings(run.config_path),
+        changes=changed_settings(run.config_path, row.label),
         notice=notice,
     )
 
 
-def changed_settings(path: Path) -> tuple[tuple[str, str], ...] | None:
-    """Return the settings of a file that are not the defaults; None where it cannot be read."""
+def changed_settings(path: Path, label: str = "") -> tuple[tuple[str, str], ...] | None:
+    """Return the settings of a file that are not those of the recipe called `label`.
+
+    Where there is none of that name, those that are not the defaults; None where the file cannot be
+    read.
+    """
     import yaml
 
     from tui.schema import defaults, flat
@@ -83,12 +88,21 @@ def changed_settings(path: Path) -> tuple[tuple[str, str], ...] | None:
         return None
     if not isinstance(content, dict):
         return None
-    usual = defaults()
+    usual = defaults() | flat(_recipe(label))
     return tuple(
         (key, _plain(value))
         for key, value in flat(content).items()
         if key not in usual or not is_same(usual[key], value)
     )
+
+
+@lru_cache
+def _recipe(label: str) -> dict[str, Any]:
+    """Return what stands in the recipe of that name; nothing where there is none."""
+    from engine.config import recipe_names, recipe_text
+    from engine.yaml_text import parse_yaml
+
+    return parse_yaml(recipe_text(label), label) if label in recipe_names() else {}
 
 
 def detail_lines(
@@ -174,9 +188,12 @@ def _first(row: RunRow, view: RunView | None, width: int) -> Content:
 
 def _changes(row: RunRow, changes: tuple[tuple[str, str], ...]) -> str:
     recipe = f"{words.printable(row.label)}, " if row.label else ""
+    kind = "changed" if _recipe(row.label) else "unlike the defaults"
+    if not changes:
+        return f"{recipe}nothing {kind}"
     told = [f"{key.rpartition('.')[2]} {value}" for key, value in changes[:_MOST_CHANGES]]
     more = f" and {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
-    return f"{recipe}{len(changes)} changed: {', '.join(told)}{more}"
+    return f"{recipe}{len(changes)} {kind}: {', '.join(told)}{more}"
 
 
 def _next(view: RunView, row: RunRow) -> str:
