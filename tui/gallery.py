@@ -13,6 +13,7 @@ from tui.sheet import Sheet
 
 _LEAST_ROWS = 2  # of a picture
 _GAP = 1
+_GLUED = 0.8  # what samplers are worth that run into each other
 _BLANK: Row = [("", None, None)]
 
 
@@ -92,6 +93,8 @@ def arrange(
                 continue
             one = Arrangement(is_stacked, rows, columns, across, down)
             worth = _worth(one, native, count, mode)
+            if is_stacked and not _is_airy(one, len(names), height):
+                worth *= _GLUED
             if best is None or worth > best[0]:
                 best = worth, one
     return best[1] if best else None
@@ -125,9 +128,13 @@ def gallery(
             block += beside(drawn, _GAP)
         blocks.append(block)
     if plan.is_stacked:
-        is_airy = len(blocks) * (plan.picture_rows + _GAP) - _GAP <= size[1]
-        return _stacked(blocks, names, _GAP if is_airy else 0)
+        return _stacked(blocks, names, _GAP if _is_airy(plan, len(blocks), size[1]) else 0)
     return _side_by_side(blocks, names, plan, size[0])
+
+
+def _is_airy(plan: Arrangement, samplers: int, height: int) -> bool:
+    """Return whether stacked samplers have a blank row between them."""
+    return samplers * (plan.picture_rows + _GAP) - _GAP <= height
 
 
 def _stacked(blocks: Sequence[list[Row]], names: Sequence[str], gap: int) -> list[Row]:

@@ -127,3 +127,12 @@ def test_a_sheet_says_where_in_the_run_it_was_made() -> None:
     assert SampleFile.of(1.0, event).words == "stage 2 · step 450"
     end = SamplesSaved(path="samples/comparison.png", what="comparison", steps=4)
     assert SampleFile.of(1.0, end).words == "finished student"
+
+
+@pytest.mark.parametrize(("height", "is_stacked"), [(14, True), (13, False), (12, False)])
+def test_samplers_stand_side_by_side_where_they_would_run_into_each_other(
+    height: int, is_stacked: bool
+) -> None:
+    plan = arrange(72, height, (8, 8), 10, NAMES, "cells")
+    assert plan is not None
+    assert (plan.is_stacked, plan.picture_rows) == (is_stacked, 4)
