@@ -11,7 +11,8 @@ from tui.keys import KEYS, Key, key_words
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "dashboard.md"
 BEGIN, END = "<!-- keys: written by scripts/write_key_table.py -->", "<!-- end of keys -->"
-_WHERE = {"app": "everywhere", "pane": "lists"}
+_WHERE = {"app": "the four screens", "over": "report, themes, notices", "pane": "lists"}
+_EVERYWHERE = ("app.back", "app.redraw")  # esc closes every window; ^l comes before all of them
 
 
 def key_table() -> str:
@@ -34,6 +35,7 @@ def _line(key: Key) -> str:
     keys = " ".join(f"`{key_words(one)}`" for one in key.keys.split(","))
     asks = "" if not key.is_asked or "asked" in key.help else "; asks"
     where = ", ".join(_WHERE.get(screen, screen.capitalize()) for screen in key.screens)
+    where = "everywhere" if key.id in _EVERYWHERE else where
     return f"| {keys} | {key.help}{asks} | {where} | `{key.id}` |"
 
 

@@ -11,14 +11,14 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import events, work
-from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.command import Provider
 from textual.filter import Monochrome, NoColor
 from textual.screen import Screen
 
@@ -27,8 +27,8 @@ from engine.run import CommandKind, RunFolder, steering
 from tui import format as words
 from tui.dialogs import Dialog, Question
 from tui.ends import Ends
-from tui.keys import BY_ID, bindings_for
-from tui.live_keys import LiveKey, live_keys
+from tui.keys import bindings_for
+from tui.live_keys import live_keys
 from tui.marks import Marks
 from tui.messages import CommandSent, RunOpened
 from tui.notices import end_signal
@@ -66,6 +66,12 @@ def _compare() -> Screen[Any]:
     return CompareScreen()
 
 
+def _actions() -> type[Provider]:
+    from tui.palette import Actions
+
+    return Actions
+
+
 class DiffoptApp(Wardrobe, inherit_bindings=False):
     """The dashboard."""
 
@@ -81,6 +87,7 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (140, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_actions}
 
     def __init__(self, options: Options, target: Target | None = None) -> None:
         """Make the app; it starts on what `target` names."""
@@ -272,22 +279,6 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
             self.exit()
 
     # The frame's own
-
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Yield every action that works now, for the palette."""
-        seen: set[str] = set()
-        for key in live_keys(screen):
-            known = BY_ID.get(key.id)
-            if known is None or not known.words or not key.is_enabled or key.id in seen:
-                continue
-            seen.add(key.id)
-            yield SystemCommand(known.words, known.help, self._doing(key))
-
-    def _doing(self, key: LiveKey) -> Callable[[], None]:
-        def do() -> None:
-            self.call_later(self.run_action, key.action, key.node)
-
-        return do
 
     def _tell_screen(self, mode: str, message: Any) -> None:
         for screen in self._screen_stacks.get(mode, [])[:1]:

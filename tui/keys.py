@@ -1,8 +1,9 @@
 """One table of every key: bindings, footer, help, palette and docs/dashboard.md are made from it.
 
-A key means one thing on every screen. `Key.screens` names the scopes that bind it: "app" (all
-screens), the four screens, and "pane" (the focused list). A screen's `action_*` methods do the
-work; what a screen lacks is neither shown nor bound there.
+A key means one thing on every screen. `Key.screens` names the scopes that bind it: "app" (all four
+screens), "over" (report, themes and notices, which lie over them), each of the four, and "pane"
+(the focused list). A screen's `action_*` methods do the work; what a screen lacks is neither shown
+nor bound there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from textual.binding import Binding
 
 APP = ("app",)
+OVER = ("app", "over")
 ALL = ("runs", "config", "live", "compare")
 
 
@@ -24,7 +26,7 @@ class Key(Fact):
     id: str  # for the keymap of ui.yaml: run.pause
     keys: str  # as Textual writes them, separated by commas
     action: str
-    words: str  # in the footer
+    words: str  # its name in footer and palette; "" where another key has the name
     screens: tuple[str, ...]
     group: str
     help: str
@@ -36,14 +38,14 @@ class Key(Fact):
 
 
 _MOVE, _VIEW, _RUN, _LIST = "Move", "View", "Run control", "Runs"
-_EDIT, _ALL = "Edit", "Everywhere"
+_EDIT, _ALL = "Edit", "All screens"
 
 KEYS: tuple[Key, ...] = (
-    # Everywhere
-    Key("app.help", "question_mark,f1", "help", "Help", APP, _ALL,
+    # All screens
+    Key("app.help", "question_mark,f1", "help", "Help", OVER, _ALL,
         "the keys that work here; type to search, enter runs the line", is_right=True),
-    Key("app.palette", "ctrl+p", "command_palette", "Palette", APP, _ALL,
-        "every action by name", is_right=True),
+    Key("app.palette", "ctrl+p", "command_palette", "Palette", OVER, _ALL,
+        "every action by name, grey ones with the reason", is_right=True),
     Key("app.runs", "1", "show('runs')", "Runs", APP, _ALL, "the table of runs", is_shown=False),
     Key("app.config", "2", "show('config')", "Config", APP, _ALL, "the settings of a run",
         is_shown=False),
@@ -59,47 +61,50 @@ KEYS: tuple[Key, ...] = (
         "what was told during this session", is_shown=False),
     Key("app.back", "escape", "back", "Back", APP, _ALL,
         "close what is open, or go back; never quits", is_shown=False),
-    Key("app.copy", "ctrl+c", "copy_or_hint", "Copy", APP, _ALL,
-        "copies what is selected, else says how to leave", is_shown=False),
-    Key("app.redraw", "ctrl+l", "redraw", "Redraw", APP, _ALL,
-        "draw all again, after another program wrote on the terminal", is_shown=False),
-    Key("app.suspend", "ctrl+z", "suspend", "Suspend", APP, _ALL,
+    Key("app.copy", "ctrl+c", "copy_or_hint", "Copy", OVER, _ALL,
+        "says how to leave; in a text box copies what is selected", is_shown=False),
+    Key("app.redraw", "ctrl+l", "redraw", "Redraw", OVER, _ALL,
+        "draw all again, after another program wrote on the terminal", is_shown=False,
+        is_priority=True),
+    Key("app.suspend", "ctrl+z", "suspend", "Suspend", OVER, _ALL,
         "back to the shell, fg returns (on Config it is undo)", is_shown=False),
     Key("app.detach", "q,ctrl+q", "detach", "Detach", APP, _ALL,
         "leave; training goes on", is_right=True),
     Key("app.stop", "Q", "quit_and_stop", "Stop and quit", APP, _ALL,
         "checkpoint, stop the run's engine and leave", is_asked=True, is_shown=False),
     # Moving
-    Key("pane.next", "tab", "next_pane", "Pane", ALL, _MOVE,
+    Key("pane.next", "tab", "next_pane", "Next pane", ALL, _MOVE,
         "the next pane; in a box with a path, completes it first",
         is_shown=False),
-    Key("pane.previous", "shift+tab", "previous_pane", "", ALL, _MOVE, "the previous pane",
-        is_shown=False),
-    Key("pane.down", "down,j", "move_down", "", ("pane",), _MOVE, "down", is_shown=False),
-    Key("pane.up", "up,k", "move_up", "", ("pane",), _MOVE, "up", is_shown=False),
-    Key("pane.left", "left,h", "move_left", "", ("pane",), _MOVE, "left", is_shown=False),
-    Key("pane.right", "right", "move_right", "", ("pane",), _MOVE, "right", is_shown=False),
-    Key("list.right", "l", "pane_right", "", ("runs", "config", "compare"), _MOVE,
+    Key("pane.previous", "shift+tab", "previous_pane", "Previous pane", ALL, _MOVE,
+        "the previous pane", is_shown=False),
+    Key("pane.down", "down,j", "move_down", "Down", ("pane",), _MOVE, "down", is_shown=False),
+    Key("pane.up", "up,k", "move_up", "Up", ("pane",), _MOVE, "up", is_shown=False),
+    Key("pane.left", "left,h", "move_left", "Left", ("pane",), _MOVE, "left", is_shown=False),
+    Key("pane.right", "right", "move_right", "Right", ("pane",), _MOVE, "right", is_shown=False),
+    Key("list.right", "l", "pane_right", "Right", ("runs", "config", "compare"), _MOVE,
         "right (on Live `l` filters levels)", is_shown=False),
-    Key("pane.page_down", "pagedown,ctrl+f", "page_down", "", ("pane",), _MOVE, "a page down",
-        is_shown=False),
-    Key("pane.page_up", "pageup,ctrl+b", "page_up", "", ("pane",), _MOVE, "a page up",
-        is_shown=False),
-    Key("pane.top", "g,home", "move_top", "", ("pane",), _MOVE, "to the top", is_shown=False),
-    Key("pane.bottom", "G,end", "move_bottom", "", ("pane",), _MOVE, "to the bottom",
+    Key("pane.page_down", "pagedown,ctrl+f", "page_down", "Page down", ("pane",), _MOVE,
+        "a page down", is_shown=False),
+    Key("pane.page_up", "pageup,ctrl+b", "page_up", "Page up", ("pane",), _MOVE,
+        "a page up", is_shown=False),
+    Key("pane.top", "g,home", "move_top", "Top", ("pane",), _MOVE, "to the top", is_shown=False),
+    Key("pane.bottom", "G,end", "move_bottom", "Bottom", ("pane",), _MOVE, "to the bottom",
         is_shown=False),
     Key("pane.open", "enter", "open", "Open", ("pane",), _MOVE, "open what the cursor is on"),
     # Looking
     Key("view.zoom", "z", "zoom", "Zoom", ALL, _VIEW, "the focused pane alone, and back"),
-    Key("view.tab_left", "left_square_bracket", "previous_tab", "", ("config", "live", "compare"),
-        _VIEW, "the tab to the left in narrow layouts", is_shown=False),
-    Key("view.tab_right", "right_square_bracket", "next_tab", "", ("config", "live", "compare"),
-        _VIEW, "the tab to the right in narrow layouts", is_shown=False),
+    Key("view.tab_left", "left_square_bracket", "previous_tab", "Tab left",
+        ("config", "live", "compare"), _VIEW,
+        "the tab to the left in narrow layouts", is_shown=False),
+    Key("view.tab_right", "right_square_bracket", "next_tab", "Tab right",
+        ("config", "live", "compare"), _VIEW,
+        "the tab to the right in narrow layouts", is_shown=False),
     Key("view.find", "slash", "find", "Find", ("runs", "config", "live"), _VIEW,
         "filter or find in the focused pane; esc ends it"),
-    Key("view.next_hit", "n", "next_hit", "Next", ("live",), _VIEW, "the next hit",
+    Key("view.next_hit", "n", "next_hit", "Next hit", ("live",), _VIEW, "the next hit",
         is_shown=False),
-    Key("view.previous_hit", "N", "previous_hit", "Previous", ("live",), _VIEW,
+    Key("view.previous_hit", "N", "previous_hit", "Previous hit", ("live",), _VIEW,
         "the previous hit", is_shown=False),
     Key("view.log_y", "y", "log_y", "Log y", ("live", "compare"), _VIEW,
         "logarithmic height of charts, and back", panes=("charts", "chart")),
@@ -107,21 +112,22 @@ KEYS: tuple[Key, ...] = (
         "all steps or this stage's; on Compare what the width counts", panes=("charts", "chart")),
     Key("view.metric", "m", "metric", "Metric", ("live", "compare"), _VIEW, "the next metric",
         panes=("charts", "chart", "table")),
-    Key("view.zoom_in", "plus,equals_sign", "zoom_in", "", ("live",), _VIEW,
+    Key("view.zoom_in", "plus,equals_sign", "zoom_in", "Zoom in", ("live",), _VIEW,
         "fewer steps in a chart", is_shown=False),
-    Key("view.zoom_out", "minus", "zoom_out", "", ("live",), _VIEW,
+    Key("view.zoom_out", "minus", "zoom_out", "Zoom out", ("live",), _VIEW,
         "more steps in a chart", is_shown=False),
-    Key("view.zoom_all", "0", "zoom_all", "", ("live",), _VIEW,
+    Key("view.zoom_all", "0", "zoom_all", "All steps", ("live",), _VIEW,
         "all steps in a chart", is_shown=False),
     Key("view.follow", "f", "follow", "Follow", ("live",), _VIEW,
-        "freeze the view and let it go on; data go on", panes=("log", "charts")),
+        "hold the log still, or the charts where they have the focus, and let go; data go on",
+        panes=("log", "charts")),
     Key("view.levels", "l", "levels", "Levels", ("live",), _VIEW,
         "which levels the log shows", panes=("log",)),
     Key("view.wrap", "w", "wrap", "Wrap", ("live", "config"), _VIEW, "wrap long lines, and back",
         panes=("log", "yaml")),
     Key("view.images", "i", "image_mode", "Image mode", ("live", "compare"), _VIEW,
         "how pictures are drawn: half cells, quadrants, ASCII", panes=("samples",)),
-    Key("view.open_file", "o", "open_file", "Open", ("live", "compare"), _VIEW,
+    Key("view.open_file", "o", "open_file", "Open file", ("live", "compare"), _VIEW,
         "the file: its path is told and copied, a desktop opens it",
         panes=("samples", "table", "runs")),
     Key("view.report", "O", "report", "Report", ("runs", "live"), _VIEW,
@@ -130,7 +136,7 @@ KEYS: tuple[Key, ...] = (
         "undistilled and student in turn, at one place", panes=("samples",)),
     Key("view.sort", "s", "sort", "Sort", ("runs", "compare"), _VIEW,
         "by the next column", panes=("runs", "table")),
-    Key("view.reload", "f5,ctrl+u", "reload", "", ("runs", "config", "compare"), _VIEW,
+    Key("view.reload", "f5,ctrl+u", "reload", "Read again", ("runs", "config", "compare"), _VIEW,
         "read again", is_shown=False),
     # Runs
     Key("runs.new", "n", "new_run", "New", ("runs",), _LIST, "choose a recipe for a new run"),
@@ -195,13 +201,13 @@ KEYS: tuple[Key, ...] = (
 
 
 def bindings_for(scope: str) -> list[Binding]:
-    """Return the Textual bindings of a scope: "app", a screen's name, or "pane"."""
+    """Return the Textual bindings of a scope, as `Key.screens` names it."""
     from textual.binding import Binding
 
     return [
         Binding(
             key.keys,
-            key.action,
+            f"app.{key.action}" if scope == "over" else key.action,
             key.words or key.help,
             show=key.is_shown,
             tooltip=key.help,

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import pytest
 from textual._compositor import Compositor
 from textual.binding import BindingType
-from textual.command import Command, CommandList
 from textual.widgets import Input
 
 from engine.run import RunFolder
@@ -14,8 +13,6 @@ from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.waiting import until
 from tui.app import DiffoptApp
 from tui.dialogs import Choice, Dialog, Question, confirm
-from tui.keys import KEYS
-from tui.live_keys import live_keys
 from tui.notices import Notices, end_signal
 from tui.options import Options
 from tui.presets import presets
@@ -34,12 +31,6 @@ def line_of(widget: Header | Footer) -> str:
 
 def footer(app: DiffoptApp) -> str:
     return line_of(app.screen.query_one(Footer))
-
-
-def first_of(offered: CommandList) -> str | None:
-    """Return the title of the command that Enter would take."""
-    chosen = offered.highlighted_option
-    return chosen.hit.text if isinstance(chosen, Command) else None
 
 
 @pytest.mark.parametrize("target", ["runs", "live"])
@@ -148,7 +139,7 @@ def test_help_begins_with_what_this_screen_alone_can_do(options: Options, go: Go
             return [line for line in lines if not line.startswith("  ")]
 
     groups = go(story())
-    assert groups[:5] == ["Runs", "Run control", "View", "Move", "Everywhere"]
+    assert groups[:5] == ["Runs", "Run control", "View", "Move", "All screens"]
 
 
 def test_a_click_on_a_tab_and_on_a_footer_key_does_what_the_key_does(
@@ -183,27 +174,6 @@ def test_help_says_so_where_no_key_fits(options: Options, go: Go) -> None:
             return text
 
     assert "No key does that here" in go(story())
-
-
-def test_the_palette_knows_every_action_that_works_here(options: Options, go: Go) -> None:
-    async def story() -> None:
-        app = DiffoptApp(options)
-        async with app.run_test(size=(120, 36)) as pilot:
-            await pilot.pause()
-            titles = {command.title for command in app.get_system_commands(app.screen)}
-            assert {"Help", "Themes", "Notices", "Compare", "Detach", "Stop and quit"} <= titles
-            keys = {key.words for key in live_keys(app.screen) if key.is_enabled}
-            missing = {key.words for key in KEYS if key.words in keys and key.words not in titles}
-            assert not missing
-            await pilot.press("ctrl+p")
-            await pilot.pause()
-            await pilot.press(*"notices")
-            offered = app.screen.query_one(CommandList)
-            await until(lambda: first_of(offered) == "Notices", pilot.pause)
-            await pilot.press("enter")
-            await until(lambda: type(app.screen).__name__ == "NoticesScreen", pilot.pause)
-
-    go(story())
 
 
 class Asking(DiffoptApp):

@@ -3,9 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from engine.run import RunFolder
+from tests.tui.conftest import SIZES
 from tests.tui.waiting import until
 from tui.app import DiffoptApp
+from tui.keys import KEYS
+from tui.live_keys import live_keys
 from tui.options import Options
 from tui.targets import Target
 from tui.widgets.footer import Footer
@@ -99,5 +104,27 @@ def test_a_click_on_a_grey_key_of_the_footer_tells_why(options: Options, go: Go)
             await pilot.click("#footer", offset=(at, 0))
             await until(lambda: told(app), pilot.pause)
             assert told(app) == ["Nothing is marked. 1 lists the runs; space there marks one."]
+
+    go(story())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_word_of_help_is_shown(
+    options: Options, recorded: Callable[[str], RunFolder], size: tuple[int, int], go: Go
+) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options, Target(run=recorded("ladder")))
+        async with app.run_test(size=size) as pilot:
+            await until(lambda: getattr(app.screen, "snapshot", None), pilot.pause)
+            keys = {key.id for key in live_keys(app.screen)}
+            await pilot.press("question_mark")
+            await pilot.pause()
+            pane = app.screen.query_one("#help-keys", Pane)
+            assert max(len(line) for line in pane.lines) <= pane.scrollable_content_region.width
+            text = " ".join(" ".join(line.plain for line in pane.lines).split())
+            assert "…" not in text
+            for key in (key for key in KEYS if key.id in keys):
+                asks = " (asks)" if key.is_asked and "asks" not in key.help else ""
+                assert key.help + asks in text
 
     go(story())

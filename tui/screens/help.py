@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -13,13 +14,15 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from tui.format import GLYPHS, clipped
+from tui.format import GLYPHS
 from tui.keys import BY_ID, key_words
 from tui.live_keys import LiveKey, do
 from tui.widgets.pane import Line, Pane
 
 if TYPE_CHECKING:
     from tui.app import DiffoptApp
+
+_NAMES = 11  # cells for a line's keys
 
 
 class _Keys(Pane):
@@ -67,6 +70,7 @@ class HelpScreen(ModalScreen[None]):
         self._all = _merged(keys)
         self._is_ascii = is_ascii
         self._rows: list[LiveKey | None] = []
+        self._ends: dict[int, int] = {}  # the last row of what begins in a row
 
     def compose(self) -> ComposeResult:
         """Lay out the search box over the list."""
@@ -103,6 +107,7 @@ class HelpScreen(ModalScreen[None]):
         while 0 <= at < len(self._rows) and self._rows[at] is None:
             at += rows
         if 0 <= at < len(self._rows):
+            self._pane.keep_in_view(self._ends[at])  # what goes on below its first row is seen too
             self._pane.cursor = at
         else:
             self._pane.scroll_relative(y=rows, animate=False)
@@ -125,7 +130,7 @@ class HelpScreen(ModalScreen[None]):
         """List what fits the words that are typed."""
         wanted = self.query_one(Input).value.lower().split()
         lines: list[Content] = []
-        self._rows = []
+        self._rows, self._ends = [], {}
         group = None
         for names, key in self._all:
             known = BY_ID.get(key.id)
@@ -139,9 +144,10 @@ class HelpScreen(ModalScreen[None]):
                 self._rows.append(None)
             asks = " (asks)" if known and known.is_asked and "asks" not in text else ""
             style = "" if key.is_enabled else "$text-disabled"
-            room = max(30, self._pane.scrollable_content_region.width or 70)
-            lines.append(Content.styled(clipped(f"  {names:<10} {text}{asks}", room), style))
-            self._rows.append(key)
+            wrapped = self._wrapped(f"  {names:<{_NAMES}} ", text + asks)
+            lines += [Content.styled(line, style) for line in wrapped]
+            self._ends[len(self._rows)] = len(lines) - 1
+            self._rows += [key, *[None] * (len(wrapped) - 1)]
         if signs := self._signs(wanted):
             lines += [Content(""), Content.styled("Signs", "bold $accent"), *signs]
             self._rows += [None] * (len(lines) - len(self._rows))
@@ -151,6 +157,14 @@ class HelpScreen(ModalScreen[None]):
         pane.set_lines(lines)
         first = next((row for row, key in enumerate(self._rows) if key is not None), 0)
         pane.cursor = first
+
+    def _wrapped(self, head: str, text: str) -> list[str]:
+        """Return a line's pieces in the pane's width, what goes on below its beginning."""
+        room = max(30, self._pane.scrollable_content_region.width or 70)
+        indent = " " * (_NAMES + 3)
+        return textwrap.wrap(
+            text, room, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False
+        )
 
     def _signs(self, wanted: Sequence[str]) -> list[Content]:
         signs = [
@@ -176,4 +190,4 @@ def _merged(keys: Sequence[LiveKey]) -> list[tuple[str, LiveKey]]:
 
 def _rank(key: LiveKey) -> int:
     known = BY_ID.get(key.id)
-    return {"View": 1, "Move": 2, "Everywhere": 3}.get(known.group, 0) if known else 0
+    return {"View": 1, "Move": 2, "All screens": 3}.get(known.group, 0) if known else 0

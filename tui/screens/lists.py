@@ -29,12 +29,13 @@ _FOLDERS = re.compile(r"^/(?:.*/)?(?=[^/]*\.ya?ml)")  # before a theme's file
 _COLOURS = {"information": "$foreground", "warning": "$warning", "error": "$error"}
 
 
-class ListScreen(ModalScreen[None]):
+class ListScreen(ModalScreen[None], inherit_bindings=False):
     """A pane over the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "close", "Close"),
         *bindings_for("pane"),
+        *bindings_for("over"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -45,6 +46,10 @@ class ListScreen(ModalScreen[None]):
     @abstractmethod
     def make_pane(self) -> Pane:
         """Return the pane."""
+
+    def why_not_open(self, pane: Pane) -> str | None:
+        """Return why enter does nothing: all that there is to read is seen."""
+        return "There is nothing to open here."
 
     def action_close(self) -> None:
         """Close the list."""

@@ -19,6 +19,16 @@ async def shows_the_palette(stage: Stage, key: str) -> None:
     await stage.opens(key, "CommandPalette")
 
 
+@does("app.help", "over")
+@does("app.palette", "over")
+async def opens_over_what_is_read(stage: Stage, key: str) -> None:
+    read, wanted = stage.app.screen, "CommandPalette" if key == "ctrl+p" else "HelpScreen"
+    await stage.press(key)
+    await stage.until(lambda: stage.over == wanted, wanted)
+    await stage.press("escape")
+    await stage.until(lambda: stage.app.screen is read, "its end")
+
+
 @does("app.runs", "app")
 @does("app.config", "app")
 @does("app.live", "app")
@@ -55,14 +65,15 @@ async def closes_what_is_open(stage: Stage, key: str) -> None:
     assert stage.app.current_mode == stage.mode
 
 
-@does("app.copy", "app")
+@does("app.copy", "app", "over")
 async def says_how_to_leave(stage: Stage, key: str) -> None:
+    count = len(stage.told)
     await stage.press(key)
-    assert any("q detaches" in one for one in stage.told)
+    assert [one[:10] for one in stage.told[count:]] == ["q detaches"]
     assert stage.app.is_running
 
 
-@does("app.redraw", "app")
+@does("app.redraw", "app", "over")
 async def forgets_what_the_terminal_shows(stage: Stage, key: str) -> None:
     assert stage.app._cells is not None
     stage.app._cells._size = (1, 1)
@@ -70,7 +81,7 @@ async def forgets_what_the_terminal_shows(stage: Stage, key: str) -> None:
     assert stage.app._cells._size == (0, 0)
 
 
-@does("app.suspend", "app")
+@does("app.suspend", "app", "over")
 async def gives_the_shell_its_terminal(stage: Stage, key: str) -> None:
     done: list[str] = []
     stage.patch.setattr(stage.app, "action_suspend_process", lambda: done.append("suspended"))

@@ -173,6 +173,29 @@ async def walk(scope: str, stage: Stage) -> None:
             await at_home(stage, is_afresh=scope == stage.mode)
 
 
+OPENED = {"T": "ThemesScreen", "exclamation_mark": "NoticesScreen", "O": "ReportScreen"}
+
+
+def test_keys_work_over_report_themes_and_notices_too(
+    runs: Path, settings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with on_stage("runs", SIZES[0], runs, settings, monkeypatch) as stage:
+            for opener, name in OPENED.items():
+                on_runs.select(stage, "ladder")
+                await stage.pilot.pause()
+                await stage.press(opener)
+                await stage.until(lambda name=name: stage.over == name, name)
+                for key in (key for key in KEYS if "over" in key.screens):
+                    for one in key.keys.split(","):
+                        await CHECKS[key.id, "over"](stage, one)
+                        assert stage.over == name, f"{key.id} by {one} closed it"
+                await stage.press("escape")
+                await stage.until(lambda: stage.over == "", "its end")
+
+    asyncio.run(story())
+
+
 # Keys of the app work on every screen; on Runs they are tried at all sizes, elsewhere at one.
 ELSEWHERE = {("live", SIZES[0]), ("config", SIZES[1]), ("compare", SIZES[2])}
 
