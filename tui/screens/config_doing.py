@@ -86,7 +86,10 @@ class ConfigDoing(DiffoptScreen):
             self.diffopt.tell(f"{self.lock}.", "warning", kind="lock")
             return
         is_run = self.draft is not None and self.draft.source.run is not None
-        self.run_worker(self._save_run if is_run else self._save, exclusive=True, group="ask")
+        if is_run:  # each waits for its own answer
+            self.run_worker(self._save_run, group="save")
+        else:
+            self.run_worker(self._save, exclusive=True, group="ask")
 
     async def _save_run(self) -> None:
         """Write a run's settings and tell its worker; say what it answers."""
@@ -193,9 +196,15 @@ class ConfigDoing(DiffoptScreen):
 
     def offer_draft(self) -> None:
         """Ask what becomes of changes that were never saved, where there are some."""
-        found = self.draft.found_draft() if self.draft is not None and self.can_edit else None
-        if found is not None and (found.is_based_on_this or not self.lock):
+        draft = self.draft
+        found = draft.found_draft() if draft is not None and self.can_edit else None
+        if draft is None or found is None:
+            return
+        if draft.source.run is None or found.is_based_on_this:
             self.run_worker(self._offer_draft, exclusive=True, group="ask")
+        elif (aside := draft.set_draft_aside(found)) is not None:
+            told = f"{draft.source.name} has changed since changes to it were left unsaved"
+            self.diffopt.tell(f"{told}; they lie in {aside}", kind="draft")
 
     async def _offer_draft(self) -> None:
         draft = self.draft

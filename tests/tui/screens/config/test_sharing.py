@@ -1,5 +1,6 @@
 """One run's settings on several dashboards and in an editor: nobody's change is written over."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from engine.config import config_to_yaml, load_config
 from engine.run import RunFolder, steering
+from engine.run.commands import Command
 from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.screens.config.scene import Scene
 from tests.tui.waiting import until
@@ -97,6 +99,28 @@ def test_a_setting_that_both_changed_is_not_written_until_one_side_wins(
     play(story, size, source=run)
 
 
+def test_the_answer_to_a_save_is_told_though_another_was_asked_for(
+    play: Callable[..., Any], run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_answer = threading.Event()
+
+    def answer(run: RunFolder, command: Command) -> steering.Answer:
+        assert may_answer.wait(60)
+        return steering.Answer("done", "in the end")
+
+    monkeypatch.setattr(steering, "wait_for", answer)
+
+    async def story(scene: Scene) -> None:
+        await scene.go_to("run.keep_awake")
+        await scene.press("space")
+        await saved(scene, "telling its worker")
+        await saved(scene, "Nothing has changed")
+        may_answer.set()
+        await until(lambda: "took up: in the end" in scene.notices[-1], scene.pilot.pause)
+
+    play(story, source=run)
+
+
 def test_what_is_on_disk_is_taken_and_undo_brings_back_these_changes_alone(
     play: Callable[..., Any], run: RunFolder
 ) -> None:
@@ -180,5 +204,12 @@ def test_changes_of_a_run_that_were_not_written_are_offered_again(
         await scene.pilot.pause()
         assert "[ ] no" in scene.row("run.keep_awake")
 
+    async def outdated(scene: Scene) -> None:
+        await scene.pilot.pause()
+        assert scene.text == THEIRS
+        assert "has changed since changes to it were left unsaved; they lie in" in scene.notices[-1]
+
     play(typed, source=run)
     play(taken, source=run)
+    run.config_path.write_text(THEIRS)
+    play(outdated, source=run)
