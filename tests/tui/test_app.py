@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.color import Color
 from textual.widgets import Static
 
 from tests.tui.conftest import SIZES
 from tui.app import DiffoptApp
 from tui.options import Options
 from tui.screens.runs import RunsScreen
-from tui.theme import BUNDLED
+from tui.theme import BUNDLED, ThemeLibrary
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -38,15 +39,21 @@ def test_it_starts_on_runs_and_the_digits_lead_to_the_four_screens(
 def test_every_bundled_theme_dresses_every_screen(
     options: Options, theme: str, go: Callable[..., Any]
 ) -> None:
-    async def story() -> str:
+    async def story() -> None:
         app = DiffoptApp(options._replace(theme=theme))
+        ground = Color.parse(str(ThemeLibrary().load(theme).theme.background))
         async with app.run_test(size=(80, 24)) as pilot:
-            for key in "234?":
+            for key in "1234?":
                 await pilot.press(key)
-            await pilot.pause()
-            return app.theme
+                await pilot.pause()
+                if key != "?":  # which dims what is behind
+                    strip = app.screen._compositor.render_strips()[-2]
+                    assert {one.style and one.style.bgcolor for one in strip} == {
+                        ground.rich_color
+                    }, key
+            assert app.theme == theme
 
-    assert go(story()) == theme
+    go(story())
 
 
 def test_the_dashboard_never_imports_mlx() -> None:

@@ -57,6 +57,17 @@ def test_every_text_of_a_bundled_theme_can_be_read_on_every_ground(name: str) ->
     assert loaded.about
 
 
+def test_what_is_faint_is_told_and_what_is_disabled_may_be_fainter() -> None:
+    fjord = ThemeLibrary().load("fjord").theme
+    assert hard_to_read(fjord) == []
+    faint = hard_to_read(fjord, 7.0)
+    assert "text-disabled on background has a contrast of 4.5, below 7" in faint
+    assert "text-muted on panel has a contrast of 5.6, below 7" in faint
+    assert not any("text-disabled on panel" in line for line in faint), "3 is enough there"
+    fjord.variables["text-disabled"] = "#404850"
+    assert "text-disabled on panel has a contrast of 1.3, below 3" in hard_to_read(fjord)
+
+
 def test_the_themes_are_of_the_kinds_that_are_promised() -> None:
     library = ThemeLibrary()
     themes = {name: library.load(name).theme for name in BUNDLED}

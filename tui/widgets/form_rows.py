@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tui.draft import Draft
 
 CHANGED, WRONG, LOCKED = "●", "✗", "▪"
-MUTED, DIM = "$text-muted", "$text-disabled"
+MUTED = "$text-muted"
 
 
 class Row(Fact):
@@ -114,7 +114,7 @@ class FormRows(Pane):
         is_open = bool(self._needle) or section.name in self._open
         told = self._words_of(section)
         name = _name_line(section.name, self._widths()[0], is_open=is_open)
-        return Content.assemble(name, (told, DIM if told == "defaults" else MUTED))
+        return Content.assemble(name, (told, MUTED))
 
     def _words_of(self, section: Section) -> str:
         if self._draft is None:
@@ -167,7 +167,7 @@ class FormRows(Pane):
         elif is_changed and not setting.is_required:
             note, note_style = f"default {shown(setting.default) or 'none'}", MUTED
         else:
-            note, note_style = setting.unit, DIM
+            note, note_style = setting.unit, MUTED
         room = self._width - name_width - box_width - 6
         note = note if cell_len(note) <= room else f"{note[: max(0, room - 1)]}…"
         return Content.assemble(*parts, "  ", (note, note_style))

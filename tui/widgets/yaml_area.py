@@ -31,7 +31,9 @@ class YamlArea(TextArea):
                scrollbar-size: 0 1; }
     YamlArea:focus { border: heavy $accent; border-title-style: bold; }
     YamlArea > .yaml--key { color: $primary; }
-    YamlArea > .yaml--comment { color: $foreground 60%; text-style: italic; }
+    YamlArea > .text-area--gutter { color: $text-muted; }
+    YamlArea > .text-area--cursor-gutter { color: $foreground; }
+    YamlArea > .yaml--comment { color: $text-muted; text-style: italic; }
     YamlArea > .yaml--number { color: $secondary; }
     YamlArea > .yaml--string { color: $success; }
     YamlArea > .yaml--word { color: $warning; }
