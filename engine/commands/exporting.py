@@ -5,7 +5,7 @@ import argparse
 from engine.commands.output import say, say_json
 from engine.export import CertifyError, certify, export_student
 from engine.export.from_run import student_of_run
-from engine.export.target import export_target
+from engine.export.target import export_target, refuse_original
 from engine.run import find_run
 
 EXIT_DIFFERS = 1
@@ -19,6 +19,7 @@ def export(options: argparse.Namespace) -> int:
     folder = find_run(options.runs_dir, options.run)
     target = export_target(options.to, folder.path, options.runs_dir, is_forced=options.force)
     found = student_of_run(folder)
+    refuse_original(options.to, target, found.original.checkpoint.path)
     what = options.format or found.config.export.format
     export_student(found.student, found.original, target, found.facts, what)
     verdict, is_same = "not certified", None

@@ -7,7 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from engine.config import DiffusionOptimizationConfig, parse_config
+from engine.config import DiffusionOptimizationConfig, load_config
 from engine.errors import RunError
 from engine.memory import Memory, Record
 from engine.models.diffusion import DiffusionModel
@@ -32,9 +32,9 @@ def student_of_run(folder: RunFolder) -> RunStudent:
 
     Raises:
         RunError: none has passed yet, or its weights are not there any more.
+        ConfigError: the run's settings cannot be read.
     """
-    source = folder.config_path
-    config = parse_config(source.read_text(encoding="utf-8"), str(source))
+    config = load_config(folder.config_path)
     name, report, trained = _last_accepted(folder)
     original = load_model(
         config.model_path,

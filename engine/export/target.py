@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.errors import ConfigError
 from engine.export.student import MANIFEST
-from engine.files import expanded, reason_of
+from engine.files import expanded, reason_of, temporary_name
 
 _JOURNAL = "journal.sqlite"
 
@@ -36,11 +36,24 @@ def export_target(text: str, run: Path, runs_dir: Path, *, is_forced: bool) -> P
             _refuse_runs(text, target, run, runs_dir)
         if is_there:
             _refuse_full(text, target, is_forced=is_forced)
+        probe = temporary_name(target)  # before a model is loaded for nothing
+        probe.mkdir(exist_ok=True)
+        probe.rmdir()
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
         raise ConfigError(
             f"--to {text}: no folder can be made there ({reason_of(error)}); name another."
         ) from error
     return target
+
+
+def refuse_original(text: str, target: Path, original: Path) -> None:
+    """Refuse to replace the model that a run began with, which may be an export too.
+
+    Raises ConfigError.
+    """
+    source = original.resolve()
+    if source == target or target in source.parents:
+        raise ConfigError(f"--to {text}: the run's original model is there; name a new folder.")
 
 
 def _refuse_runs(text: str, target: Path, run: Path, runs_dir: Path) -> None:

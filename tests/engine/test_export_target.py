@@ -7,7 +7,8 @@ import pytest
 
 from engine.cli import main
 from engine.errors import ConfigError
-from engine.export.target import export_target
+from engine.export.from_run import student_of_run
+from engine.export.target import export_target, refuse_original
 from engine.run import RunFolder
 
 
@@ -126,3 +127,25 @@ def test_an_earlier_export_is_replaced_by_force_alone(run: Path, tmp_path: Path)
             target(run, folder, is_forced=False)
         assert target(run, folder) == folder
     assert target(run, tmp_path / "new", is_forced=False) == tmp_path / "new"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a Linux system alone has it")
+def test_a_folder_that_takes_no_folders_is_told_before_anything_is_loaded(run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--to /proc/x: no folder can be made there \(No such"):
+        target(run, "/proc/x")
+
+
+def test_a_run_whose_settings_are_damaged_is_told(run: Path, tmp_path: Path) -> None:
+    (run / "config.yaml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read as a text file"):
+        student_of_run(RunFolder.open(run))
+
+
+def test_the_model_that_a_run_began_with_is_not_replaced_by_its_student(tmp_path: Path) -> None:
+    model = tmp_path / "models" / "original"
+    model.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(model)
+    for to in (model, model.parent):
+        with pytest.raises(ConfigError, match="original model is there"):
+            refuse_original(str(to), to, tmp_path / "link")
+    refuse_original("new", tmp_path / "new", model)
