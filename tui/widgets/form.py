@@ -73,14 +73,15 @@ class Form(FormRows):
         self, draft: Draft, locked: dict[str, bool] | None = None, when_taken: str = ""
     ) -> None:
         """Show another draft: sections with something to see are open."""
-        self.editor = self.finder = None
-        self._needle = ""
+        self.editor = None
+        if self._draft is not None:  # a search that began before the first one was there goes on
+            self.finder, self._needle = None, ""
         self._draft, self._locked, self._when_taken = draft, locked, when_taken
         told = {one.key for one in draft.changed()} | {fault.key for fault in draft.faults}
         told |= {key for key, is_locked in (locked or {}).items() if not is_locked}
         self._open = {"", "training"} | {key.rpartition(".")[0] for key in told}
-        self._cursor = 0
-        if locked is not None:  # begin where something may be changed
+        self._cursor = self._first_hit() if self._needle else 0
+        if locked is not None and not self._needle:  # begin where something may be changed
             keys = [row.key for row in self._visible_rows()]
             self._cursor = next((n for n, key in enumerate(keys) if not locked.get(key, True)), 0)
             self.call_after_refresh(self.keep_in_view, self._cursor)
@@ -310,12 +311,15 @@ class Form(FormRows):
         elif not finder.press(event.key):
             return False
         self._needle = finder.text
-        self._rows = self._visible_rows()
-        self._cursor = next((n for n, row in enumerate(self._rows) if row.setting), 0)
+        self._cursor = self._first_hit()
         self.draw(is_cursor_kept=False)
         self.scroll_to(y=0, animate=False)
         self.cursor_moved()
         return True
+
+    def _first_hit(self) -> int:
+        self._rows = self._visible_rows()
+        return next((n for n, row in enumerate(self._rows) if row.setting), 0)
 
     def on_paste(self, event: events.Paste) -> None:
         """Type what was pasted, or hand whole lines of YAML over."""

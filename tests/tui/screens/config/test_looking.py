@@ -54,6 +54,27 @@ def test_the_text_is_painted_before_what_it_amounts_to_and_no_key_fails_until_th
     go(story())
 
 
+def test_a_search_that_began_before_the_settings_were_read_goes_on(
+    options: Options, file: Path, go: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ConfigScreen, "painted", lambda self: None)
+
+    async def story() -> None:
+        app = DiffoptApp(options, Target(config=file))
+        async with app.run_test(size=(120, 36)) as pilot:
+            await pilot.pause(0.05)
+            scene = Scene(app, pilot)
+            await scene.press("slash", "s", "e", "e")
+            scene.screen.load_source(file)
+            await scene.press("d", "enter", "enter", "ctrl+u", "7", "enter")
+            await scene.settle()
+            assert "  seed: 7\n" in scene.text
+            scene.screen.load_source(file)
+            assert scene.form.needle == "", "another text begins without one"
+
+    go(story())
+
+
 def test_the_first_paint_brings_no_pydantic() -> None:
     code = "import sys, tui.screens.config; print('pydantic' in sys.modules, 'yaml' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
