@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.errors import DiffoptError
 from engine.run import JournalReader, RunFolder
 from engine.run.events import Evaluated, SamplesSaved, StageAccepted
 from engine.run.fact import Fact
+from engine.run.figures import is_figure
 from tui.fold import fold
+from tui.follow import BROKEN
 from tui.gallery import SampleFile
 from tui.state import RunView
 
@@ -61,6 +62,8 @@ class Compared(Fact):
     problem: str = ""  # why nothing could be read
     threshold: float | None = None
     original_steps: int | None = None
+    target_steps: int | None = None
+    is_missed: bool = False  # done, and the target was not reached
     points: tuple[Point, ...] = ()
     steps: int | None = None  # of the student that was taken, and its figures on the final noise
     score: float | None = None
@@ -89,27 +92,32 @@ class Series(Fact):
 
 
 def read_compared(path: Path, place: int) -> Compared:
-    """Return a run to compare; one that cannot be read says why."""
-    run = RunFolder(path)
+    """Return a run to compare; one that cannot be read says why, whatever is the matter with it."""
     try:
-        with JournalReader(run.journal_path) as reader:
-            facts = reader.facts()
-        view = fold(RunView(), facts)
-        state = str(run.status().state)
-    except (DiffoptError, OSError) as error:
-        return Compared(path, place, problem=str(error))
+        return _read(RunFolder(path), place)
+    except BROKEN as error:
+        return Compared(path, place, problem=str(error) or type(error).__name__)
+
+
+def _read(run: RunFolder, place: int) -> Compared:
+    with JournalReader(run.journal_path) as reader:
+        facts = reader.facts()
+    view = fold(RunView(), facts)
+    state = str(run.status().state)
     result = _result(run)
     students = _students([stored.event for stored in facts])
     untrained = _without_training(result, view)
     seconds, original_seconds = _seconds(result)
-    metrics = result.get("metrics") or {}
+    metrics = _dict(result.get("metrics"))
     best = [point for point in students if point.kind == "student"]
     verdict = view.result
-    accuracy = result.get("label_accuracy") or {}
+    keeps_original = verdict is not None and verdict.optimized_steps == view.original_steps
     return Compared(
-        path,
+        run.path,
         place,
         state=state,
+        target_steps=view.target_steps,
+        is_missed=view.is_missed,
         threshold=view.threshold,
         original_steps=view.original_steps,
         points=tuple(
@@ -117,14 +125,15 @@ def read_compared(path: Path, place: int) -> Compared:
             for point in (*students, *untrained)
         ),
         steps=verdict.optimized_steps if verdict else (best[-1].steps if best else None),
-        score=verdict.score if verdict else None,
-        lower_bound=verdict.lower_bound if verdict else None,
-        speedup=_number(metrics.get("inference_speedup")),
+        # the original against itself is no student's score
+        score=verdict.score if verdict and not keeps_original else None,
+        lower_bound=verdict.lower_bound if verdict and not keeps_original else None,
+        speedup=None if keeps_original else _number(metrics.get("inference_speedup")),
         evaluation_ratio=_number(metrics.get("evaluation_ratio")),
         seconds=seconds,
         original_seconds=original_seconds,
         gap_closed=_number(result.get("gap_closed")),
-        label_accuracy=_number(accuracy.get("student")) if isinstance(accuracy, dict) else None,
+        label_accuracy=_number(_dict(result.get("label_accuracy")).get("student")),
         sample=_newest_sample(run, view),
         report=run.report_path if run.report_path.is_file() else None,
     )
@@ -137,7 +146,7 @@ def series_of(run: Compared, metric: str, axis: str) -> list[Series]:
         points = []
         for point in run.points:
             x, y = x_of(run, point, axis), point.values.get(metric)
-            if point.kind == kind and x is not None and y is not None:
+            if point.kind == kind and is_figure(x) and is_figure(y):
                 points.append((x, y))
         if points:
             out.append(Series(run, kind, tuple(sorted(points))))
@@ -152,7 +161,7 @@ def x_of(run: Compared, point: Point, axis: str) -> float | None:
     if axis == "seconds":
         return point.seconds
     if axis == "speed-up":
-        return run.original_steps / point.steps if run.original_steps else None
+        return run.original_steps / point.steps if run.original_steps and point.steps else None
     return float(point.steps)
 
 
@@ -265,7 +274,7 @@ def _values(
 
 def _seconds(result: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """Return seconds a sample of (the student, the original), as the run's end measured them."""
-    measured = (result.get("metrics") or {}).get("measured") or {}
+    measured = _dict(_dict(result.get("metrics")).get("measured"))
     match = _TIMED.search(str(measured.get("inference_speedup", "")))
     if match is None:
         return None, None
@@ -295,6 +304,10 @@ def _newest_sample(run: RunFolder, view: RunView) -> SampleFile | None:
 
 def _dicts(value: object) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _number(value: object) -> float | None:

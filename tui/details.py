@@ -14,11 +14,11 @@ from typing import Any
 
 from textual.content import Content
 
-from engine.errors import DiffoptError
 from engine.run import JournalReader, MetricPoint, RunFolder
 from engine.run.fact import Fact
 from tui import format as words
 from tui.fold import fold, with_progress
+from tui.follow import BROKEN
 from tui.listing import RunRow
 from tui.plot import bars, columns_of, limits_of
 from tui.run_columns import score_of, state_of, steps_of
@@ -41,10 +41,11 @@ class Details(Fact):
     last: tuple[float, str] | None = None  # the newest event worth telling
     changes: tuple[tuple[str, str], ...] | None = None  # settings unlike the recipe's, or defaults
     notice: str = ""
+    problem: str = ""  # why nothing could be read
 
 
-def read_details(row: RunRow) -> Details | None:
-    """Return what a run's files say; None where they cannot be read."""
+def read_details(row: RunRow) -> Details:
+    """Return what a run's files say, or why they cannot be read."""
     run = RunFolder(row.path)
     try:
         with JournalReader(run.journal_path) as reader, reader.snapshot():
@@ -56,8 +57,8 @@ def read_details(row: RunRow) -> Details | None:
             values = reader.last_values()
             loss = tuple(reader.metrics("loss", points=_POINTS))
             notice = reader.notice or ""
-    except (DiffoptError, OSError):
-        return None
+    except BROKEN as error:
+        return Details(view=RunView(), problem=str(error) or "it cannot be read")
     last = max((one for one in told if one.level != "DEBUG"), key=lambda one: one.id, default=None)
     return Details(
         view=view,
@@ -109,13 +110,17 @@ def detail_lines(
     row: RunRow, details: Details | None, now: float, width: int, height: int
 ) -> list[Content]:
     """Return the selected run in at most `height` lines, the most wanted first."""
-    view = details.view if details is not None else row.view
+    view = details.view if details is not None and not details.problem else row.view
     lines: list[tuple[int, Content]] = [(0, _first(row, view, width))]  # rank, line
     if row.reason and row.state != "running":
         for number, part in enumerate(_wrapped(row.reason, width, 2)):
             lines.append((1 + number, Content.styled(part, _reason_style(row))))
-    if details is None:
-        note = "reading…" if row.state else ""
+    if details is None or details.problem:
+        note = "reading…" if row.is_readable else ""
+        if details is not None and details.problem != row.reason:
+            parts = _wrapped(details.problem, width, 3)
+            lines += [(0, Content.styled(part, "$error")) for part in parts]
+            note = ""
         return [line for _, line in [*lines, (0, Content.styled(note, "$text-muted"))]][:height]
     lines += [(rank, line) for rank, line in _read_lines(row, details, now, width)]
     lines.append((7, _pair("folder", short_path(row.path), width)))

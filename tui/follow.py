@@ -17,6 +17,7 @@ from engine.errors import DiffoptError
 from engine.run import CommandRecord, JournalReader, MetricPoint, RunFolder, RunState, RunStatus
 from engine.run.fact import Fact, changed
 from engine.run.reader import Poll
+from engine.run.schema import JournalBusy
 from tui.fold import fold, with_progress
 from tui.logbook import LogBook, WorkerLog
 from tui.state import RunView
@@ -31,7 +32,10 @@ _LOG_LINES = 1000
 _OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 AWAY_SECONDS = 20.0  # less is not worth a word
 _PATIENCE_SECONDS = 0.05  # for one who has locked the journal: the screen must not wait with us
-_BROKEN = (DiffoptError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+# what reading may raise: a journal and a folder are others' to write, damage and take away
+BROKEN = (
+    DiffoptError, OSError, ValueError, ArithmeticError, TypeError, LookupError, AttributeError,
+)  # fmt: skip
 
 
 class Snapshot(Fact):
@@ -44,6 +48,8 @@ class Snapshot(Fact):
     latest: dict[str, Any] = field(default_factory=dict)
     notice: str | None = None  # the journal is a newer program's
     problem: str | None = None  # why nothing newer than this can be read
+    is_gone: bool = False  # its folder was moved or deleted, and `problem` says so
+    damage: str = ""  # what is wrong with the journal of a run that is over, or was never read
     is_loaded: bool = False
     away: str = ""  # what happened since this run was last looked at; in the first snapshot
     read_at: float = 0.0  # by the monotonic clock
@@ -51,6 +57,10 @@ class Snapshot(Fact):
     @property
     def state(self) -> str:
         """The run's state, as well as it can be told."""
+        if self.is_gone or self.damage:
+            return "gone" if self.is_gone else "damaged"
+        if self.problem is not None and not self.is_loaded:
+            return "unknown"
         return str(self.status.state) if self.status is not None else self.view.state
 
     @property
@@ -123,7 +133,7 @@ class Follower:
             return []
         try:
             return self._reader.metrics(name, count, first, last)
-        except _BROKEN:
+        except BROKEN:
             return []
 
     def metric_names(self) -> list[str]:
@@ -132,7 +142,7 @@ class Follower:
             return []
         try:
             return self._reader.metric_names()
-        except _BROKEN:
+        except BROKEN:
             return []
 
     def last_values(self) -> dict[str, tuple[int, float]]:
@@ -141,16 +151,18 @@ class Follower:
             return {}
         try:
             return self._reader.last_values()
-        except _BROKEN:
+        except BROKEN:
             return {}
 
     def poll_once(self) -> bool:
         """Read what is new; returns whether there is still more. For tests and the first look."""
         try:
             has_more = self._read()
-        except _BROKEN as error:
+        except BROKEN as error:
             self._let_go()
-            self._tell(problem=self._why(error))
+            gone = self._gone()
+            why = gone or self._why(error)
+            self._tell(why, is_gone=bool(gone), is_damage=not isinstance(error, JournalBusy))
             return False
         return has_more
 
@@ -219,7 +231,8 @@ class Follower:
         last_time = max((time for time in told if time is not None), default=None)
         view = with_progress(view, poll.latest.get("phase"), _told_at(poll.latest, view))
         view = changed(view, last_id=last_id, last_time=last_time)
-        self.snapshot = changed(self.snapshot, view=view, is_loaded=True, away=words)
+        damage = _damage(reader) if view.is_over else ""
+        self.snapshot = changed(self.snapshot, view=view, is_loaded=True, away=words, damage=damage)
         self._told(poll, commands)
         self.snapshot = changed(self.snapshot, away="")
         return False
@@ -253,12 +266,25 @@ class Follower:
             latest=poll.latest,
             notice=self._reader.notice if self._reader else None,
             problem=None,
+            is_gone=False,
             read_at=time.monotonic(),
         )
         self._deliver(self.snapshot)
 
-    def _tell(self, *, problem: str) -> None:
-        self.snapshot = changed(self.snapshot, problem=problem)
+    def _gone(self) -> str:
+        """Return the sentence for a run that is not there any more; "" for one that is."""
+        run = self.run
+        with contextlib.suppress(OSError):
+            if not run.path.is_dir():
+                return f"The folder of {run.name} is gone: {run.path}. 1 shows the other runs."
+            if not run.journal_path.exists():
+                return f"The journal of {run.name} is gone: {run.journal_path}. 1 shows the others."
+        return ""
+
+    def _tell(self, problem: str, *, is_gone: bool, is_damage: bool) -> None:
+        known = self.snapshot
+        damage = problem if is_damage and not known.is_loaded and not is_gone else known.damage
+        self.snapshot = changed(known, problem=problem, is_gone=is_gone, damage=damage)
         self._deliver(self.snapshot)
 
     def _opened(self) -> JournalReader:
@@ -278,6 +304,15 @@ class Follower:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _damage(reader: JournalReader) -> str:
+    """Return what is wrong with a journal that nobody writes any more."""
+    try:
+        reader.check()
+    except BROKEN as error:
+        return str(error)
+    return ""
 
 
 def _told_at(latest: dict[str, Any], view: RunView) -> float:

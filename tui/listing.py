@@ -14,7 +14,6 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import DiffoptError
 from engine.run import JournalReader, RunFolder, RunState, RunStatus, StoredEvent, shelf
 from engine.run.events import (
     RunCancelled,
@@ -28,8 +27,9 @@ from engine.run.events import (
 )
 from engine.run.fact import Fact, changed
 from tui.fold import fold, with_progress
+from tui.follow import BROKEN
 from tui.pace import progress_of, seconds_left
-from tui.state import RunView
+from tui.state import EXIT_MISSED, RunView
 from tui.telling import headline
 
 BUDGET_SECONDS = 0.03  # for reading journals in one refresh
@@ -61,6 +61,7 @@ class RunRow(Fact):
     reason: str = ""
     label: str = ""
     device: str = ""
+    is_missed: bool = False  # done, and the target was not reached
     is_archived: bool = False
     is_live: bool = False  # a worker holds it
     view: RunView | None = field(default=None, compare=False)  # of one that is not over
@@ -70,6 +71,11 @@ class RunRow(Fact):
     def name(self) -> str:
         """The run's name."""
         return self.path.name
+
+    @property
+    def shown_state(self) -> str:
+        """The state as it is shown: a run that is done may have missed its target."""
+        return "missed" if self.is_missed and self.state == RunState.DONE else self.state
 
     @property
     def is_readable(self) -> bool:
@@ -177,6 +183,7 @@ class Listing:
                 latest = reader.latest()
                 status = run.status(latest)
                 if status.state in _OVER:
+                    reader.check()  # its few facts may be whole where other pages are not
                     self._views.pop(path, None)
                     row = _brief(path, known.created, reader.facts(kinds=_BRIEF_KINDS))
                     return changed(row, state=str(status.state), is_archived=shelf.is_archived(run))
@@ -185,7 +192,7 @@ class Listing:
                 view = with_progress(view, latest.get("phase"), _time_of(latest, view))
             self._views[path] = view
             return self._stated(run, known, view, latest)
-        except (DiffoptError, OSError) as error:
+        except BROKEN as error:
             if not path.exists():  # thrown away between looking and reading
                 return known
             return RunRow(path, UNREADABLE, created=known.created, reason=str(error))
@@ -250,10 +257,13 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
                 steps = outputs.get(event.stage)
                 row = changed(row, score=event.score, lower_bound=event.lower_bound, steps=steps)
             case RunFinished() as event:
+                # the original against itself is no student's score
+                is_student = event.optimized_steps != row.original_steps
                 row = changed(
                     row,
-                    score=event.score,
-                    lower_bound=event.lower_bound,
+                    score=event.score if is_student else None,
+                    lower_bound=event.lower_bound if is_student else None,
+                    is_missed=event.exit_code == EXIT_MISSED,
                     steps=event.optimized_steps,
                     reason=event.result,
                     stage="",

@@ -29,7 +29,7 @@ class Marks:
     def places(self) -> dict[Path, int]:
         """Return the marked runs that are there, with their places, the lowest first."""
         inside = sorted(self._places.items(), key=lambda pair: pair[1])
-        return {path: place for path, place in inside if path.is_dir()}
+        return {path: place for path, place in inside if _is_there(path)}
 
     def __iter__(self) -> Iterator[Path]:
         """Go through the marked runs that are there, by place."""
@@ -38,3 +38,10 @@ class Marks:
     def __len__(self) -> int:
         """Count the marked runs that are there."""
         return len(self.places())
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a folder above it may not be entered
+        return False

@@ -16,6 +16,7 @@ RUN_ACTIONS = (
     "cancel_run",
     "retry",
 )
+_OF_THE_FOLDER = ("report", "edit_config", "duplicate")
 NOT_TRAINING = "No stage is being trained now."
 _OVER = ("done", "cancelled")
 _WITHOUT_ENGINE = ("lost", "failed")
@@ -25,8 +26,12 @@ def why_not(action: str, snapshot: Snapshot | None) -> str | None:
     """Return why an action cannot be done now; None where it can."""
     if snapshot is None:
         return "No run is shown. 1 lists the runs."
+    if snapshot.is_gone and action in (*RUN_ACTIONS, *_OF_THE_FOLDER):
+        return snapshot.problem
     if action not in RUN_ACTIONS:
         return None
+    if snapshot.damage:
+        return f"The journal of {snapshot.run.name} is damaged: the run can only be looked at."
     state = snapshot.state
     has_engine = snapshot.status is not None and snapshot.status.pid is not None
     name = snapshot.run.name

@@ -10,7 +10,7 @@ from textual.content import Content
 
 from engine.run.fact import Fact
 from tui import format as words
-from tui.listing import UNREADABLE, RunRow
+from tui.listing import RunRow
 
 MARKS = "◆▲■●★▼"  # of marked runs, as Compare draws them
 STATE_STYLES = {
@@ -21,6 +21,7 @@ STATE_STYLES = {
     "stuck": "$warning",
     "failed": "$error",
     "lost": "$error",
+    "missed": "$warning",
     "damaged": "$error",
 }
 QUIET = "$text-muted"
@@ -49,10 +50,10 @@ def state_style(state: str) -> str:
 
 def state_of(row: RunRow) -> Content:
     """Return a state's sign and word."""
-    if not row.state:
+    state = row.shown_state
+    if not state:
         return Content.styled("· reading", QUIET)
-    sign = "✗" if row.state == UNREADABLE else words.glyph(row.state)
-    return Content.styled(f"{sign} {words.word(row.state)}", state_style(row.state))
+    return Content.styled(f"{words.glyph(state)} {words.word(state)}", state_style(state))
 
 
 def score_of(row: RunRow) -> Content:
@@ -87,7 +88,7 @@ def progress_of(row: RunRow, width: int) -> Content:
     bar = words.bar(row.progress, room)
     full = len(bar.rstrip(words.EMPTY))
     return Content.assemble(
-        ("━" * full, state_style(row.state)),
+        ("━" * full, state_style(row.shown_state)),
         ("─" * (room - full), "$text-disabled"),
         (f" {words.percent(row.progress)}", "" if row.is_live else QUIET),
     )

@@ -26,6 +26,7 @@ from engine.run.fact import Fact, changed
 
 _Kept = TypeVar("_Kept")
 
+EXIT_MISSED = 3  # of a run that is done, and no student of its target's steps passed
 KEPT = 200  # of what may come without end: samples, checkpoints, answers, scores
 
 
@@ -196,6 +197,17 @@ class RunView(Fact):
         begun = [stage for stage in self.stages if stage.has_begun]
         running = [stage for stage in begun if stage.state == "running"]
         return running[-1] if running else begun[-1] if begun else None
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the run came to its end without reaching its target."""
+        return self.result is not None and self.result.exit_code == EXIT_MISSED
+
+    @property
+    def keeps_original(self) -> bool:
+        """Whether the run is done and no student passed: its figures are the original's own."""
+        result = self.result
+        return result is not None and result.optimized_steps == self.original_steps
 
     def stage(self, number: int | None) -> StageView | None:
         """Return the stage of that number."""

@@ -49,8 +49,8 @@ def tree(view: RunView, state: str, name: str) -> Node:
     children: list[Node] = []
     first = view.stages[0] if view.stages else None
     for key, phase, label in (
-        ("probe", view.probe, PHASE_WORDS["probe"]),
         ("load", _loading(view), PHASE_WORDS["load"]),
+        ("probe", view.probe, PHASE_WORDS["probe"]),
         ("cache", first.cache if first else None, PHASE_WORDS["cache"]),
         ("original", view.original, ORIGINAL_WORDS),
         ("plan", view.plan, PHASE_WORDS["plan"]),
@@ -70,7 +70,10 @@ def tree(view: RunView, state: str, name: str) -> Node:
     figure = "" if progress is None else words.percent(progress).strip()
     if progress is not None and view.state != "done":
         figure = f"≈ {figure}"
-    return Node("run", state, _title(view, name), figure, children=tuple(children))
+    title = _title(view, name)
+    if state == "done" and view.is_missed:
+        state, title, figure = "missed", f"{title}: missed", ""
+    return Node("run", state, title, figure, children=tuple(children))
 
 
 def lines(root: Node, toggled: Collection[str] = ()) -> list[TreeLine]:
@@ -116,7 +119,7 @@ def _loading(view: RunView) -> Phase | None:
     """Return the loading of the model, which this engine does before its first phase."""
     if view.load is not None or view.started is None:
         return view.load
-    later = [phase.started for phase in view.phases if phase is not view.probe]
+    later = [phase.started for phase in view.phases]
     if later:
         seconds = max(0.0, min(later) - view.started)
         return Phase("load", None, view.started, state="done", seconds=seconds)
@@ -158,9 +161,12 @@ def _mark(phase_state: str, run_state: str) -> str:
         return "done"
     if phase_state == "running" and run_state == "running":
         return "running"
-    if run_state in ("paused", "lost", "stuck", "failed", "cancelled", "stopping", "queued"):
+    if run_state in _STILL:
         return run_state
     return "cancelled" if run_state == "done" else "running"
+
+
+_STILL = ("paused", "lost", "stuck", "failed", "cancelled", "stopping", "queued", "gone", "damaged")
 
 
 def _stage_node(stage: StageView, view: RunView, state: str, *, is_first: bool) -> Node:

@@ -129,7 +129,7 @@ def _facts_or_trouble(folder: RunFolder) -> dict[str, Any]:
             "run": folder.name,
             "path": str(folder.path),
             "is_archived": shelf.is_archived(folder),
-            "state": "unreadable",
+            "state": "damaged",
             "reason": str(error),
             "last": {},
         }

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from engine.errors import RunError
 from engine.run.closing import Closing
 from engine.run.codec import decode_event
 from engine.run.commands import Command, CommandRecord
@@ -88,7 +89,9 @@ class JournalReader(Closing):
         try:
             yield self
         finally:
-            self._connection.execute("rollback")
+            if self._connection.in_transaction:  # SQLite ends it by itself where the disk fails
+                with explained(self.path):
+                    self._connection.execute("rollback")
 
     def poll(self, after: int = 0, limit: int = 1000) -> Poll:
         """Return `limit` events past id `after` at most, oldest first, with the latest values."""
@@ -172,6 +175,12 @@ class JournalReader(Closing):
         """Return the last `limit` commands with their answers, oldest first."""
         rows = self._rows(f"{_COMMAND} order by number desc limit ?", (limit,))
         return [CommandRecord(Command(*row[:5]), *row[5:]) for row in reversed(rows)]
+
+    def check(self) -> None:
+        """Raise RunError where the file's pages are damaged. Reads all of it: 4 ms a MiB."""
+        ((line,), *_) = self._rows("pragma quick_check(1)")
+        if line != "ok":
+            raise RunError(f"{self.path} is damaged ({' '.join(line.split())}).")
 
     def integrity_check(self) -> list[str]:
         """Return what is wrong with the file, one line each.

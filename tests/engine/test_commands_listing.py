@@ -175,4 +175,4 @@ def test_a_damaged_run_that_is_archived_stays_out_of_the_list(diffopt: Diffopt, 
     assert diffopt("archive", "first")[0] == 0
     assert names(diffopt("runs")[1]) == ["second"]
     (damaged,) = [one for one in diffopt("runs", "--all")[1] if one["run"] == "first"]
-    assert (damaged["state"], damaged["is_archived"]) == ("unreadable", True)
+    assert (damaged["state"], damaged["is_archived"]) == ("damaged", True)

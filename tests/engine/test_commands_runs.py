@@ -301,7 +301,7 @@ def test_one_damaged_journal_does_not_hide_the_other_runs(
     code, listed = diffopt("runs")
     assert code == 0
     states = {one["run"]: one["state"] for one in listed}
-    assert states == {"idle": "queued", "broken": "unreadable"}
+    assert states == {"idle": "queued", "broken": "damaged"}
     assert diffopt("show", "broken")[0] == 2
     broken.journal_path.unlink()
 

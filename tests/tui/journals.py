@@ -1,13 +1,15 @@
 """Journals for tests: recorded true ones, and what no engine would write (strategies)."""
 
 import types
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from engine.run import JournalReader, StoredEvent, decode_event, encode_event, kind_of
+from engine.errors import RunError
+from engine.run import JournalReader, RunFolder, StoredEvent, decode_event, encode_event, kind_of
 from engine.run.events import EVENT_TYPES, PHASES, Event, UnknownEvent
 
 RECORDED = Path(__file__).resolve().parents[1] / "fixtures" / "runs"
@@ -17,6 +19,23 @@ def events_of(name: str) -> list[StoredEvent]:
     """Return all events of a recorded run."""
     with JournalReader(RECORDED / name / "journal.sqlite") as reader:
         return list(reader.poll(limit=100_000).events)
+
+
+def damage_metrics(run: RunFolder) -> None:
+    """Overwrite a page in a journal's middle that none of its facts stands on."""
+    whole = run.journal_path.read_bytes()
+    for page in range(2, len(whole) // 4096):
+        torn = bytearray(whole)
+        torn[page * 4096 : (page + 1) * 4096] = b"\xa5" * 4096
+        run.journal_path.write_bytes(torn)
+        with suppress(RunError), JournalReader(run.journal_path) as reader:
+            count = len(reader.facts())
+            try:
+                reader.check()
+            except RunError:
+                if count:
+                    return
+    raise AssertionError("every page holds facts")
 
 
 _WORDS = st.one_of(

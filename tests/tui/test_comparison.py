@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,19 @@ import pytest
 from PIL import Image
 
 from engine.run import JournalWriter, RunFolder
-from engine.run.events import Evaluated, PlannedStage, RunPlanned, RunStarted, StageAccepted
+from engine.run.events import (
+    Evaluated,
+    PlannedStage,
+    RunFinished,
+    RunPlanned,
+    RunStarted,
+    SamplesSaved,
+    StageAccepted,
+)
+from engine.run.fact import changed
 from tui.compare_export import export
 from tui.comparison import AXES, METRICS, csv_text, differences, read_compared, series_of
+from tui.widgets.compare_table import table_lines
 
 
 def evaluated(stage: int, steps: int, score: float, noise_set: str = "select") -> Evaluated:
@@ -120,6 +131,53 @@ def test_a_run_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     found = read_compared(tmp_path / "gone", 0)
     assert "journal.sqlite" in found.problem
     assert found.points == ()
+
+
+@pytest.mark.parametrize("content", ['{"metrics": [1]}', '{"metrics": {"measured": 3}}', "[" * 9])
+def test_a_result_of_another_shape_is_passed_over(
+    recorded: Callable[[str], RunFolder], content: str
+) -> None:
+    run = recorded("smoke")
+    run.metrics_path.write_text(content)
+    found = read_compared(run.path, 0)
+    assert found.problem == ""
+    assert found.score is not None
+
+
+def test_whatever_a_folder_holds_is_a_reason_and_no_exception(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "seed: 0\n", name="a", mounts=[])
+    with JournalWriter(run.journal_path) as journal:
+        journal.emit(SamplesSaved(path="x" * 5000, what="comparison"))
+    assert "name too long" in read_compared(run.path, 0).problem
+
+
+def test_figures_that_are_none_are_on_no_chart(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "seed: 0\n", name="a", mounts=[])
+    with JournalWriter(run.journal_path) as journal:
+        journal.emit(evaluated(1, 8, math.nan), evaluated(1, 0, 0.9), evaluated(1, 4, 0.8))
+    found = read_compared(run.path, 0)
+    for axis in AXES:
+        for series in series_of(found, "score", axis):
+            assert all(math.isfinite(x) and math.isfinite(y) for x, y in series.points)
+
+
+def test_the_original_is_not_compared_with_itself(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "seed: 0\n", name="kept", mounts=[])
+    with JournalWriter(run.journal_path) as journal:
+        journal.emit(
+            RunStarted(pid=1, host="h", device="d"),
+            RunPlanned(original_steps=16, target_steps=4, threshold=0.8, stages=()),
+            RunFinished(result="", exit_code=3, optimized_steps=16, score=1.0, lower_bound=1.0,
+                        seconds=1.0),
+        )  # fmt: skip
+    kept = read_compared(run.path, 0)
+    assert (kept.is_missed, kept.score, kept.steps) == (True, None, 16)
+    other = changed(kept, path=tmp_path / "other", score=0.9, lower_bound=0.7, is_missed=False)
+    told = "\n".join(line.plain for line in table_lines([kept, other], 90, -1))
+    assert "kept missed its target of 4 steps" in told
+    assert "highest" not in told
+    assert "✓" not in told
+    assert "1.0000" not in told
 
 
 def test_the_csv_has_every_point_and_the_verdict(recorded: Callable[[str], RunFolder]) -> None:

@@ -12,10 +12,12 @@ import pytest
 from engine.run import CommandKind, JournalWriter, RunFolder, steering
 from engine.run.events import LogLine, PhaseProgressed, RunStopped, StageAccepted
 from tests.tui.fake_worker import UP_TO_TRAINING, working
-from tests.tui.journals import events_of
+from tests.tui.journals import damage_metrics, events_of
 from tests.tui.waiting import until
 from tui.fold import fold
 from tui.follow import Follower, Snapshot
+from tui.permits import RUN_ACTIONS, why_not
+from tui.screens.live_words import banner, subject
 from tui.state import RunView
 from tui.tree import lines, tree
 
@@ -141,6 +143,44 @@ def test_a_damaged_journal_is_a_problem_told(recorded: Recorded) -> None:
     snapshot = caught_up(Follower(run, lambda _: None))
     assert snapshot.problem
     assert not snapshot.is_loaded
+
+
+@pytest.mark.parametrize("what", ["folder", "journal"])
+def test_what_was_taken_away_is_told_as_gone_and_as_there_when_it_comes_back(
+    recorded: Recorded, what: str
+) -> None:
+    run = recorded("smoke")
+    follower = Follower(run, lambda _: None)
+    caught_up(follower)
+    path = run.path if what == "folder" else run.journal_path
+    aside = path.with_name("aside")
+    path.rename(aside)
+    snapshot = caught_up(follower)
+    assert snapshot.state == "gone"
+    assert snapshot.problem is not None
+    assert snapshot.problem.startswith(f"The {what} of smoke is gone: {path}.")
+    assert "✗ GONE" in "".join(text for text, _ in subject(snapshot))
+    assert banner(snapshot, snapshot.read_at + 60) == (snapshot.problem, "error")
+    for action in (*RUN_ACTIONS, "edit_config", "duplicate", "report"):
+        assert why_not(action, snapshot) == snapshot.problem
+    aside.rename(path)
+    snapshot = caught_up(follower)
+    assert (snapshot.state, snapshot.problem) == ("done", None)
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_damaged_pages_of_a_run_that_is_over_are_told(recorded: Recorded, is_whole: bool) -> None:
+    run = recorded("smoke")
+    if is_whole:
+        damage_metrics(run)
+    else:
+        content = run.journal_path.read_bytes()
+        run.journal_path.write_bytes(content[: -3 * 4096] + b"\xa5" * (3 * 4096))
+    snapshot = caught_up(Follower(run, lambda _: None))
+    told = "".join(text for text, _ in subject(snapshot))
+    assert "✗ DAMAGED" in told, "a list says the same"
+    assert "damaged" in banner(snapshot, 0.0)[0]
+    assert "damaged" in (why_not("pause", snapshot) or "")
 
 
 def test_a_locked_journal_is_a_problem_for_as_long_as_it_is_locked(recorded: Recorded) -> None:

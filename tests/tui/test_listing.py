@@ -14,14 +14,18 @@ from engine.run.events import (
     PlannedStage,
     RunCancelled,
     RunFailed,
+    RunFinished,
     RunPlanned,
     RunStarted,
     StageAccepted,
     StageStarted,
     TryStarted,
 )
+from tests.tui.journals import damage_metrics
+from tui.details import detail_lines
 from tui.listing import Listing, RunRow
 from tui.pace import progress_of
+from tui.run_columns import score_of, state_of
 
 STARTED = RunStarted(pid=1, host="h", device="a machine")
 PLANNED = RunPlanned(
@@ -147,6 +151,34 @@ def test_a_damaged_journal_is_a_row_that_says_so(root: Path) -> None:
     assert rows["a"].state == "damaged"
     assert "journal.sqlite" in rows["a"].reason
     assert rows["b"].state == "queued"
+
+
+def test_pages_damaged_in_the_middle_are_damage_though_the_facts_are_whole(
+    root: Path, recorded: Callable[[str], RunFolder]
+) -> None:
+    run = recorded("smoke")
+    damage_metrics(run)
+    row = read(run.path.parent)["smoke"]
+    assert row.state == "damaged"
+    assert "damaged" in row.reason
+    words = [line.plain for line in detail_lines(row, None, 0.0, 100, 10)]
+    assert any("damaged" in line for line in words[1:]), "the reason"
+    assert not any("reading" in line for line in words)
+
+
+@pytest.mark.parametrize("kept", [16, 8])
+def test_a_missed_target_is_no_plain_success(root: Path, kept: int) -> None:
+    end = RunFinished(
+        result="4 steps missed the threshold of 0.9.", exit_code=3, optimized_steps=kept,
+        score=1.0, lower_bound=1.0, seconds=3.0,
+    )  # fmt: skip
+    make(root, "a", STARTED, PLANNED, end)
+    row = read(root)["a"]
+    assert (row.state, row.steps) == ("done", kept)
+    assert state_of(row).plain == "≠ missed"
+    is_student = kept != 16
+    assert (row.score is not None) == is_student, "the original against itself is no score"
+    assert ("✓" in score_of(row).plain) == is_student
 
 
 def test_only_what_changed_is_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ class LiveControl(DiffoptScreen):
         snapshot = self.snapshot
         if self.follower is None and action in _OF_A_RUN:
             return why_not(action, None)
-        if action == "report" and snapshot is not None:
+        if action == "report" and snapshot is not None and not snapshot.is_gone:
             return why_no_report(snapshot.run, snapshot.state)
         if action in RUN_ACTIONS or action in ("edit_config", "duplicate", "report"):
             return why_not(action, snapshot)

@@ -36,13 +36,16 @@ ANSWERED = {
 def subject(snapshot: Snapshot) -> list[tuple[str, str]]:
     """Return the header's subject in pieces: name, state by glyph and word, where it is."""
     state = snapshot.state
+    where = headline(snapshot.view)
+    word = words.word(state).upper()
+    if state == "done" and snapshot.view.is_missed:
+        state, word = "missed", "DONE, TARGET MISSED"
     colour = _COLOURS.get(state, "")
     pieces = [
         (f"{words.printable(snapshot.run.name)}  ", "bold"),
-        (f"{words.glyph(state)} {words.word(state).upper()}", f"bold {colour}"),
+        (f"{words.glyph(state)} {word}", f"bold {colour}"),
     ]
-    where = headline(snapshot.view)
-    if where and state not in ("done", "cancelled"):
+    if where and state not in ("done", "missed", "cancelled", "gone", "damaged"):
         pieces.append((f"  {where}", ""))
     return pieces
 
@@ -57,6 +60,9 @@ _COLOURS = {
     "lost": "$error",
     "stuck": "$error",
     "cancelled": "$warning",
+    "missed": "$warning",
+    "gone": "$error",
+    "damaged": "$error",
 }
 
 
@@ -85,10 +91,11 @@ def banner(snapshot: Snapshot, now: float) -> tuple[str, str]:
     view, status, state = snapshot.view, snapshot.status, snapshot.state
     reason = status.reason if status is not None else ""
     if snapshot.problem is not None:
-        old = f" What is shown is {words.age(_coarse(now - snapshot.read_at))} old." if (
-            snapshot.is_loaded
-        ) else ""  # fmt: skip
+        age = _coarse(now - snapshot.read_at) if snapshot.is_loaded and not snapshot.is_gone else 0
+        old = f" What is shown is {words.age(age)} old." if age else ""
         return words.printable(snapshot.problem) + old, "error"
+    if snapshot.damage:
+        return words.printable(f"{snapshot.damage} What is shown may lack something."), "error"
     if snapshot.notice:
         return words.printable(snapshot.notice), "warning"
     if state == "lost" and view.started is None and reason:

@@ -318,7 +318,7 @@ class Charts(Pane):
         else:
             row = "waiting for step 1" if metric.name == "loss" else ""
             if self._view.is_over:
-                row = "no steps were trained" if metric.name == "loss" else ""
+                row = self._why_no_loss() if metric.name == "loss" else ""
         width = self._bar_width
         row = words.clipped(row, width + _VALUE - len(figure))  # words may go on before the figure
         value = _VALUE - max(0, len(row) - width)
@@ -330,6 +330,10 @@ class Charts(Pane):
             (f" {figure:>{value}}", "bold"),
             (f" {metric.trend}", "$text-muted"),
         )
+
+    def _why_no_loss(self) -> str:
+        is_damaged = self._follower is not None and bool(self._follower.snapshot.damage)
+        return "damaged: it cannot be read" if is_damaged else "no steps were trained"
 
     def _quality_line(self) -> Line:
         is_chosen = self._chosen == QUALITY

@@ -181,6 +181,10 @@ def _best(runs: Sequence[Compared], width: int) -> list[str]:
     if len(fast) > 1:
         best = max(fast, key=lambda run: run.speedup or 0.0)
         told.append(f"fastest by the clock: {_times(best.speedup)}, {best.name}")
+    for run in runs:
+        if run.is_missed:
+            kept = "" if run.score is not None else "; it keeps the original"
+            told.append(f"≠ {run.name} missed its target of {run.target_steps} steps{kept}")
     if len({run.threshold for run in runs if run.threshold is not None}) > 1:
         told.append("The thresholds differ: scores compare, verdicts do not.")
     room = max(20, width)

@@ -17,6 +17,11 @@ _BEFORE = ("Chosen once the teacher's paths", "are cached.")
 _CHOOSING = ("They are being chosen.",)
 
 
+def _kept(view: RunView) -> tuple[str, ...]:
+    kept = f"keeps its {view.original_steps} steps; O tells more."
+    return "No student passed: the original", kept
+
+
 class GridAxis(Pane):
     """The grid in use, drawn from noise (left) to picture (right)."""
 
@@ -42,6 +47,8 @@ class GridAxis(Pane):
             self.set_title("Timesteps", "")
             is_choosing = view.plan is not None and view.plan.state == "running"
             waiting = _CHOOSING if is_choosing else _BEFORE
+            if view.keeps_original:
+                waiting = _kept(view)
             self.set_lines([Content.styled(line, "$text-muted") for line in waiting])
             return
         self.set_title(f"Timesteps · {len(points)}", words.printable(name))
@@ -62,6 +69,8 @@ def grid_of(view: RunView) -> tuple[tuple[float, ...], str]:
     if view.is_over:
         tries = [one for stage in view.stages for one in stage.tries]
         one = next((one for one in reversed(tries) if one.state == "accepted"), None)
+    if view.keeps_original:  # the chosen ones were those of students that did not pass
+        return (), ""
     if one is not None and one.timesteps:
         return _usable(one.timesteps), one.grid_name
     if view.grid is not None:

@@ -29,6 +29,9 @@ COLOURS = {
     "lost": "$error",
     "stuck": "$error",
     "cancelled": "$warning",
+    "missed": "$warning",
+    "gone": "$error",
+    "damaged": "$error",
 }
 
 

@@ -150,3 +150,24 @@ def test_a_finished_run_in_a_read_only_folder_can_be_read(full: Path) -> None:
         read_everything(full)
     finally:
         full.parent.chmod(0o700)
+
+
+def test_a_transaction_that_sqlite_ended_by_itself_is_no_error_of_its_own(full: Path) -> None:
+    """As it does where the disk fails under a read; that failure must be what is told."""
+    with JournalReader(full) as reader:
+        with pytest.raises(RunError, match="the disk"), reader.snapshot():
+            reader._connection.execute("rollback")
+            raise RunError("the disk")
+        assert reader.last_id == 201
+
+
+def test_a_check_finds_what_facts_do_not_read(full: Path) -> None:
+    with JournalReader(full) as reader:
+        reader.check()
+    sqlite3.connect(full).execute("pragma wal_checkpoint(truncate)")
+    content = bytearray(full.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 4096] = b"\xa5" * 4096
+    full.write_bytes(content)
+    with JournalReader(full) as reader, pytest.raises(RunError, match="is damaged"):
+        reader.check()
