@@ -45,7 +45,7 @@ GLYPHS: dict[str, Mark] = {
     "cancelled": Mark("⊘", "/", "cancelled"),
     "lost": Mark("?", "?", "lost"),
     "stuck": Mark("!", "!", "stuck"),
-    "missed": Mark("≠", "#", "missed"),  # done, and the target was not reached
+    "missed": Mark("≠", "-", "missed"),  # done, and the target was not reached
     "damaged": Mark("✗", "x", "damaged"),
     "gone": Mark("✗", "x", "gone"),  # its folder
     # of a line in a run's tree

@@ -58,7 +58,7 @@ def test_nothing_is_drawn_before_there_is_something_to_read(
 
     monkeypatch.setattr(Compositor, "render_update", note)
     go(story())
-    assert "100 %" in drawn[0]
+    assert "≠ " in drawn[0]  # of the run that missed its target
     assert "reading…" in drawn[0]  # what the first paint need not wait for
 
 

@@ -37,13 +37,12 @@ def subject(snapshot: Snapshot) -> list[tuple[str, str]]:
     """Return the header's subject in pieces: name, state by glyph and word, where it is."""
     state = snapshot.state
     where = headline(snapshot.view)
-    word = words.word(state).upper()
     if state == "done" and snapshot.view.is_missed:
-        state, word = "missed", "DONE, TARGET MISSED"
+        state = "missed"
     colour = _COLOURS.get(state, "")
     pieces = [
         (f"{words.printable(snapshot.run.name)}  ", "bold"),
-        (f"{words.glyph(state)} {word}", f"bold {colour}"),
+        (f"{words.glyph(state)} {words.word(state).upper()}", f"bold {colour}"),
     ]
     if where and state not in ("done", "missed", "cancelled", "gone", "damaged"):
         pieces.append((f"  {where}", ""))
@@ -119,7 +118,7 @@ def banner(snapshot: Snapshot, now: float) -> tuple[str, str]:
         return words.printable(text), "information"
     if state == "cancelled" and view.cancelled is not None:
         return words.printable(f"Cancelled by {who(view.cancelled.cancelled_by)}."), "warning"
-    if state == "done" and view.result is not None:
+    if state == "done" and view.result is not None and view.result.result:
         severity = "information" if view.result.exit_code == 0 else "warning"
         return words.printable(view.result.result), severity
     return "", ""
