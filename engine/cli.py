@@ -84,6 +84,8 @@ def _called(arguments: Sequence[str] | None) -> int:
 
 
 def _told(message: str, code: int = 2) -> int:
+    # one line, whatever was given; and a name may hold what would steer the terminal
+    message = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message)
     with suppress(OSError):  # nobody can be told that standard error is full
         sys.stderr.write(f"diffopt: {message}\n")
         sys.stderr.flush()

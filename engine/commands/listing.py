@@ -260,7 +260,7 @@ def _show_trash(options: argparse.Namespace) -> int:
 
 
 def _has_agreed(count: int) -> bool:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UserError(
             f"{count} runs in the trash would be deleted for good. Nobody is here to be asked: "
             "say --yes."

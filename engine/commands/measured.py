@@ -123,6 +123,8 @@ def _in_words_of_options() -> Iterator[None]:
         text = str(error)
         for name, key in _PROMPT_OPTIONS.items():
             text = text.replace(key, _spelled(name))
+        for key in ("quality.select_samples", "quality.samples"):
+            text = text.replace(f"the options: {key}", "--samples")
         if text == str(error):
             raise
         raise type(error)(text) from error

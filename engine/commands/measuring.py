@@ -17,7 +17,14 @@ from engine.errors import ConfigError
 from engine.files import expanded
 from engine.models.loading import LoadedModel, load_model
 from engine.training.adaptive import AdaptiveScheduler, Ranked
-from engine.training.classifier import label_accuracy, load_classifier
+from engine.training.classifier import (
+    BUNDLED,
+    CLASSIFIER_CLASSES,
+    CLASSIFIER_SHAPE,
+    DigitClassifier,
+    label_accuracy,
+    load_classifier,
+)
 
 
 def schedule(options: argparse.Namespace) -> int:
@@ -103,6 +110,7 @@ def evaluate(options: argparse.Namespace) -> int:
     teacher = load_model(options.against, steps=options.original_steps)
     _refuse_distilled(teacher, options.against)
     _refuse_other_kind(student, teacher, options)
+    classifier = _classifier(options.classifier, teacher)
     counts = {} if options.samples is None else {"samples": options.samples}
     with measured_run(teacher, options, **counts) as run:
         model = student.model.with_sample_shape(run.base_model.sample_shape)
@@ -126,8 +134,7 @@ def evaluate(options: argparse.Namespace) -> int:
         "label_accuracy": None,
     }
     labels = final.noise_set.conditions.labels
-    if options.classifier is not None and labels is not None:
-        classifier = load_classifier(options.classifier)
+    if classifier is not None and labels is not None:
         content["label_accuracy"] = {
             "original": label_accuracy(classifier, final.teacher_samples, labels),
             "model": label_accuracy(classifier, samples, labels),
@@ -159,6 +166,22 @@ def evaluate(options: argparse.Namespace) -> int:
             + ", ".join(f"{k} {v:.3f}" for k, v in content["label_accuracy"].items())
         )
     return 3 if is_missed else 0
+
+
+def _classifier(name: str | None, teacher: LoadedModel) -> DigitClassifier | None:
+    """Return what reads labels off samples; refused before there is any work to lose."""
+    if name is None:
+        return None
+    if name != BUNDLED:
+        raise ConfigError(f"--classifier is {name!r}; wanted {BUNDLED}, or leave it out.")
+    model = teacher.model
+    if (model.sample_shape, model.class_count) != (CLASSIFIER_SHAPE, CLASSIFIER_CLASSES):
+        raise ConfigError(
+            f"--classifier {name}: it reads {CLASSIFIER_CLASSES} classes off samples of (H, W, C) "
+            f"= {CLASSIFIER_SHAPE}; this model makes {model.sample_shape} with "
+            f"{model.class_count or 'no'} classes. Leave it out."
+        )
+    return load_classifier(name)
 
 
 def _facts(run: RunContext) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def _exit_code_of_failure(event: RunFailed) -> int:
 
 
 def _wants_to_cancel() -> bool:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         return False
     sys.stderr.write("\ndetach (the run works on) or cancel it? [D/c] ")
     sys.stderr.flush()

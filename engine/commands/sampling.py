@@ -165,10 +165,10 @@ def _wanted_labels(
 
 def _read_noise(path: Path, model: DiffusionModel) -> np.ndarray:
     """Return (n, H, W, C) float32 from the key `noise` of a safetensors file, NCHW on disk."""
+    if not path.is_file():
+        raise DataError(f"--noise {path}: no such file.")
     try:
         tensors = load_file(path)
-    except FileNotFoundError as error:
-        raise DataError(f"--noise {path}: no such file.") from error
     except (SafetensorError, OSError, TypeError) as error:
         raise DataError(f"--noise {path}: not a whole safetensors file ({error}).") from error
     if "noise" not in tensors:

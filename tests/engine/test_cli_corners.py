@@ -117,6 +117,7 @@ def test_samples_take_the_place_of_earlier_ones(tmp_path: Path) -> None:
         (("--guidance-rescale", "7"), "--guidance-rescale: this model reads no prompts"),
         (("--guidance-rescale", "0"), "--guidance-rescale: this model reads no prompts"),
         (("--lora", ""), "adapter"),
+        (("--noise", ""), "--noise .: no such file"),
     ],
 )
 def test_a_number_that_nothing_can_be_sampled_with_is_refused(
@@ -132,6 +133,19 @@ def test_what_a_setting_cannot_be_no_model_is_inspected_with(
     inspect = ("inspect", "bundled:digits", "--no-probe")
     assert "--rank is 2000; wanted 1 to 1024." in told(capsys, *inspect, "--rank", "2000")
     assert "wanted 1 to 65536" in told(capsys, *inspect, "--batch-size", "65537")
+
+
+def test_what_a_score_cannot_be_made_of_is_told_by_the_option(
+    capsys: pytest.CaptureFixture[str], ddpm_cifar: Path
+) -> None:
+    evaluate = ("evaluate", "bundled:digits", "--against", "bundled:digits")
+    assert "--classifier is 'other'" in told(capsys, *evaluate, "--classifier", "other")
+    cifar = ("evaluate", str(ddpm_cifar), "--against", str(ddpm_cifar))
+    assert "--classifier bundled:digits: it reads 10" in told(
+        capsys, *cifar, "--classifier", "bundled:digits"
+    )
+    for words in (evaluate, ("schedule", "bundled:digits", "--steps", "4")):
+        assert "--samples is 1000000;" in told(capsys, *words, "--samples", "1000000")
 
 
 # Names that are none
@@ -205,6 +219,20 @@ def test_whatever_path_the_system_refuses_is_named_in_one_line(
 
     monkeypatch.setattr("engine.commands.settings.config", refuse)
     assert told(capsys, "config") == "diffopt: /their/file cannot be used: Permission denied.\n"
+
+
+def test_a_message_stays_one_line_and_steers_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "no run a\\nb\\x1b[2J in" in told(capsys, "show", "a\nb\x1b[2J")
+
+
+def test_nobody_is_asked_where_there_is_no_standard_input(tmp_path: Path) -> None:
+    shelf.trash(RunFolder.create(tmp_path, "seed: 0\n", name="one", mounts=[]), client="a test")
+    code, _, error = ended("empty-trash", "--runs-dir", str(tmp_path), redirection="<&-")
+    assert code == 2
+    assert "say --yes" in error
+    assert len(shelf.list_trash(tmp_path)) == 1
 
 
 def test_too_little_memory_is_one_line(
