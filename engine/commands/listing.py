@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -219,7 +220,10 @@ def throw_away(options: argparse.Namespace) -> int:
     if options.json:
         say_json({"run": thrown.name, "path": str(thrown.path)})
     else:
-        say(f"{thrown.name} is in the trash; `diffopt restore {thrown.path.name}` brings it back.")
+        root, words = thrown.path.parent.parent, f"diffopt restore {thrown.path.name}"
+        if root != options.runs_dir.absolute():
+            words += f" --runs-dir {shlex.quote(str(root))}"
+        say(f"{thrown.name} is in the trash; `{words}` brings it back.")
     return 0
 
 

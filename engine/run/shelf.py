@@ -69,8 +69,10 @@ def unarchive(run: RunFolder) -> bool:
 def trash(run: RunFolder, *, client: str) -> TrashedRun:
     """Move the run to the trash beside it and return where it is.
 
-    Raises RunError for a run with a worker, and where it cannot be moved.
+    Raises RunError for a run with a worker, one that is there, and where it cannot be moved.
     """
+    if run.path.parent.name == TRASH:
+        raise RunError(f"{run.path} is in the trash already. `diffopt empty-trash` deletes it.")
     _refuse_if_worked_on(run, "thrown away")
     bin_, lock = run.path.parent / TRASH, FileLock(run.lock_path)
     now = time.time()

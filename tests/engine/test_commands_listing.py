@@ -74,6 +74,21 @@ def test_a_thrown_run_is_listed_in_the_trash_and_comes_back(diffopt: Diffopt, ro
     assert diffopt("restore", "first", is_json=False)[0] == 2
 
 
+def test_a_run_of_another_folder_is_thrown_into_that_ones_trash(
+    diffopt: Diffopt, root: Path, tmp_path: Path
+) -> None:
+    far = RunFolder.create(tmp_path / "far away", "seed: 0\n", name="far", mounts=[])
+    assert (
+        f"`diffopt restore far --runs-dir '{tmp_path}/far away'`"
+        in (diffopt("trash", str(far.path), is_json=False)[1])
+    )
+    assert "`diffopt restore first` brings" in diffopt("trash", "first", is_json=False)[1]
+    code, told = diffopt("trash", ".trash/first", is_json=False)
+    assert code == 2
+    assert "in the trash already" in told
+    assert names(diffopt("trash")[1]) == ["first"]
+
+
 def test_emptying_the_trash_must_be_agreed_to(diffopt: Diffopt) -> None:
     diffopt("trash", "first")
     code, told = diffopt("empty-trash", is_json=False)
