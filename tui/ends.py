@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.errors import DiffoptError
 from engine.run import RunFolder
+from tui.follow import BROKEN
 
 _AT_WORK = ("running", "paused", "stopping", "stuck", "queued")
 _OVER = ("done", "failed", "cancelled", "lost")
@@ -35,6 +35,6 @@ class Ends:
                 continue
             try:
                 found.append((path, str(RunFolder(path).state())))
-            except (DiffoptError, OSError):
+            except BROKEN:
                 self._states.pop(path, None)
         return found
