@@ -156,8 +156,9 @@ class _Pace:
         self.select, self.final = _sample_counts(view)
         inner = [one.inner for one in tries if one.inner is not None]
         self._has_finals = any(one.state == "done" for one in inner)
-        sampled = [one for one in (view.original, *inner) if one is not None]
-        taken = _together([_timed(one, self.original_steps) for one in sampled])
+        sampled = [(view.original, self.select), *((one, self.final) for one in inner)]
+        timed = [_timed(one, 2 * usual) for one, usual in sampled if one is not None]
+        taken = _together([(seconds, count * self.original_steps) for seconds, count in timed])
         self.original = taken if taken is not None else 0.0
         self._looks = [look for one in tries if (look := _look_seconds(one)) is not None]
         looked = _together([_looked(one) for one in tries])
@@ -212,12 +213,16 @@ def _looked(one: TryView) -> tuple[float, int]:
     return seconds, sum(look.samples * look.steps for look in looks)
 
 
-def _timed(phase: Phase, steps: int) -> tuple[float, int]:
-    """Return (seconds, sampling steps of one sample) of sampling the original so far."""
+def _timed(phase: Phase, usual: int) -> tuple[float, int]:
+    """Return (seconds, samples) of sampling the original so far.
+
+    Of a phase that is over the facts alone, which a screen begins with, do not say how many: they
+    were the `usual` ones.
+    """
     if phase.state == "done" and phase.seconds is not None:
-        return phase.seconds, (phase.total or 0) * steps
+        return phase.seconds, phase.total or usual
     if phase.state == "running" and phase.done > 0 and phase.told > phase.started:
-        return phase.told - phase.started, phase.done * steps
+        return phase.told - phase.started, phase.done
     return 0.0, 0
 
 
