@@ -20,7 +20,9 @@ async def come_to(name: str, look: Callable[[], str], pilot: Pilot[Any]) -> None
     """Wait until a screen's text is the one kept under `name`; fail where it never is."""
     path = FOLDER / f"{name}.txt"
     if os.environ.get("DIFFOPT_KEEP_PICTURES"):
-        await pilot.pause(0.5)
+        before = None
+        while before != (before := _drawn(look())):  # what is read comes late on a busy machine
+            await pilot.pause(1.5)
         path.parent.mkdir(exist_ok=True)
         path.write_text(_drawn(look()), encoding="utf-8")
         return
