@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.run import RunState
 from tests.terminals import OnTerminal, dashboard
 from tests.tui.every_state import every_state
 from tui.format import glyph
@@ -25,13 +24,13 @@ class Seen(NamedTuple):
 
 
 @pytest.fixture
-def states(tmp_path: Path) -> Iterator[dict[str, RunState]]:
+def states(tmp_path: Path) -> Iterator[dict[str, str]]:
     with every_state(tmp_path / "runs") as told:
         yield told
 
 
 @pytest.fixture
-def seen(tmp_path: Path, states: dict[str, RunState]) -> Callable[..., Seen]:
+def seen(tmp_path: Path, states: dict[str, str]) -> Callable[..., Seen]:
     """Walk over all screens of a dashboard with these words and environment."""
 
     def walk(*words: str, is_live_walked: bool = True, **environment: str) -> Seen:
@@ -47,7 +46,7 @@ def seen(tmp_path: Path, states: dict[str, RunState]) -> Callable[..., Seen]:
                 terminal.press("\r")
                 terminal.until(lambda: any(name in _top(terminal) for name in states))
                 (name,) = (name for name in states if f" {name} " in _top(terminal))
-                wanted = str(states[name]).upper()
+                wanted = states[name].upper()
                 terminal.until(lambda wanted=wanted: wanted in _top(terminal))
                 headers[name] = _top(terminal)
                 terminal.press("1j")
@@ -70,7 +69,7 @@ def _top(terminal: OnTerminal) -> str:
     return terminal.text.partition("\n")[0]
 
 
-def untold(runs: str, states: dict[str, RunState], is_ascii: bool) -> list[str]:
+def untold(runs: str, states: dict[str, str], is_ascii: bool) -> list[str]:
     """Return the runs whose row has not sign and word of their state: they are read in turn."""
     told = [
         name
@@ -81,7 +80,7 @@ def untold(runs: str, states: dict[str, RunState], is_ascii: bool) -> list[str]:
     return sorted(states.keys() - set(told))
 
 
-def check_states(seen: Seen, states: dict[str, RunState], *, is_ascii: bool = False) -> None:
+def check_states(seen: Seen, states: dict[str, str], *, is_ascii: bool = False) -> None:
     """Every state has sign and word, on Runs, on Live and in help."""
     assert seen.headers.keys() == states.keys()
     assert not untold(seen.runs, states, is_ascii)
@@ -117,7 +116,7 @@ def colours(sent: bytes) -> set[str]:
 )
 def test_with_few_colours_or_none_every_state_keeps_sign_and_word(
     seen: Callable[..., Seen],
-    states: dict[str, RunState],
+    states: dict[str, str],
     environment: dict[str, str],
     kinds: set[str],
 ) -> None:
@@ -140,7 +139,7 @@ def test_a_terminal_of_all_colours_is_sent_those_that_are_asked_for(
 
 @pytest.mark.slow
 def test_a_locale_without_utf_8_gets_ascii_and_every_state_keeps_sign_and_word(
-    seen: Callable[..., Seen], states: dict[str, RunState]
+    seen: Callable[..., Seen], states: dict[str, str]
 ) -> None:
     told = seen(LANG="C", LC_ALL="")
     assert told.sent.isascii()
