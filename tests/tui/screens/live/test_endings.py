@@ -13,6 +13,7 @@ from engine.run.events import (
     StageAccepted,
 )
 from tests.tui.fake_worker import UP_TO_TRAINING, working
+from tests.tui.journals import damage_metrics
 from tests.tui.screens.live.scene import Go, Recorded, live
 from tui.follow import AWAY_SECONDS
 from tui.screens.live import SEEN_SECONDS
@@ -163,5 +164,39 @@ def test_a_run_that_pauses_again_is_taken_up_no_longer(
             with working(run, resumed, Paused(step=7)):
                 await screen.until(lambda: "p goes on" in screen.banner)
                 assert "taking" not in screen.header
+
+    go(check())
+
+
+def test_keys_of_a_run_whose_folder_is_gone_stay_here_and_say_so(
+    recorded: Recorded, go: Go
+) -> None:
+    run = recorded("smoke")
+
+    async def check() -> None:
+        async with live(run) as screen:
+            run.path.rename(run.path.with_name("elsewhere"))
+            await screen.until(lambda: "✗ GONE" in screen.header)
+            gone = f"The folder of smoke is gone: {run.path}. 1 shows the other runs."
+            assert screen.banner == gone
+            for key in ("e", "d", "O", "p", "C"):
+                count = screen.told.count(gone)
+                await screen.press(key)
+                assert screen.app.current_mode == "live", key
+                assert screen.app.screen is screen.screen, key
+                assert screen.told.count(gone) == count + 1, key
+
+    go(check())
+
+
+def test_damaged_metrics_are_not_said_to_be_none(recorded: Recorded, go: Go) -> None:
+    run = recorded("smoke")
+    damage_metrics(run)
+
+    async def check() -> None:
+        async with live(run) as screen:
+            assert "✗ DAMAGED" in screen.header
+            assert "damaged" in screen.banner
+            assert "no steps were trained" not in screen.words("charts")
 
     go(check())
