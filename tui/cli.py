@@ -7,10 +7,10 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from engine import __version__
 from engine.errors import DiffoptError
+from engine.option_types import runs_folder
 from tui.options import COLORS, Options, is_plain_terminal, prepare_environment, why_not_here
 
 EPILOG = """\
@@ -51,9 +51,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--version", action="version", version=f"diffopt-tui {__version__}")
     parser.add_argument("target", nargs="?", metavar="RUN|CONFIG|demo", help="what to show first")
-    runs_dir = Path(os.environ.get("DIFFOPT_RUNS_DIR") or "~/diffopt/runs").expanduser()
     parser.add_argument(
-        "--runs-dir", type=Path, default=runs_dir, help="folder of runs (~/diffopt/runs)"
+        "--runs-dir",
+        type=runs_folder,
+        default=os.environ.get("DIFFOPT_RUNS_DIR") or "~/diffopt/runs",
+        help="folder of runs (~/diffopt/runs)",
     )
     parser.add_argument("--theme", metavar="NAME", help="a theme by name; kept by `t` in the app")
     parser.add_argument(
@@ -69,7 +71,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     read = parser.parse_args(arguments)
     return Options(
-        runs_dir=read.runs_dir.expanduser(),
+        runs_dir=read.runs_dir,
         theme=read.theme,
         is_low=read.low,
         has_mouse=not read.no_mouse,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import RunError
+from engine.files import expanded, reason_of
 from engine.run import RunFolder, RunState, find_run, list_runs
 from engine.run.fact import Fact
 from tui.options import Options
@@ -27,9 +28,18 @@ def find_target(options: Options) -> Target:
     word = options.target
     if word is None:
         return Target(run=running_run(options.runs_dir))
+    if not word:
+        raise RunError("The name is empty; give a run, a file of settings, or nothing at all.")
     if word == "demo":
         return Target(recipe="demo")
-    path = Path(word).expanduser()
+    try:
+        return _named(options, word)
+    except OSError as error:
+        raise RunError(f"{word} cannot be looked for: {reason_of(error)}.") from error
+
+
+def _named(options: Options, word: str) -> Target:
+    path = expanded(word)
     if path.suffix in (".yaml", ".yml"):
         if path.is_dir():
             raise RunError(f"{path} is a folder; name a file of settings in it, or a run.")

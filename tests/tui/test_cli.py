@@ -123,3 +123,23 @@ def test_what_textual_remembers_of_widths_is_bounded() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "512"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["x" * 300], "cannot be looked for: File name too long."),
+        (["x" * 300 + ".yaml"], "cannot be looked for: File name too long."),
+        (["~nobody-here/x.yaml"], "There is no file ~nobody-here/x.yaml."),
+        ([""], "The name is empty; give a run, a file of settings, or nothing at all."),
+        (["--runs-dir", "", "x"], "argument --runs-dir: it is empty; name a folder"),
+        (["--runs-dir", "x" * 300, "x"], "cannot be a folder (File name too long)"),
+    ],
+)
+def test_a_word_that_names_nothing_is_refused_in_one_line(
+    tmp_path: Path, words: list[str], told: str
+) -> None:
+    code, error = refused(tmp_path, *words, DIFFOPT_RUNS_DIR="~nobody-here/runs")
+    assert code == 2
+    assert told in error
+    assert "Traceback" not in error
