@@ -180,7 +180,7 @@ class JournalReader(Closing):
         """Raise RunError where the file's pages are damaged. Reads all of it: 4 ms a MiB."""
         ((line,), *_) = self._rows("pragma quick_check(1)")
         if line != "ok":
-            raise RunError(f"{self.path} is damaged ({' '.join(line.split())}).")
+            raise RunError(f"{self.path} is damaged: some of its pages are broken.")
 
     def integrity_check(self) -> list[str]:
         """Return what is wrong with the file, one line each.

@@ -22,7 +22,7 @@ def events_of(name: str) -> list[StoredEvent]:
 
 
 def damage_metrics(run: RunFolder) -> None:
-    """Overwrite a page in a journal's middle that none of its facts stands on."""
+    """Overwrite a page in a journal's middle that holds metrics and none of its facts."""
     whole = run.journal_path.read_bytes()
     for page in range(2, len(whole) // 4096):
         torn = bytearray(whole)
@@ -31,7 +31,7 @@ def damage_metrics(run: RunFolder) -> None:
         with suppress(RunError), JournalReader(run.journal_path) as reader:
             count = len(reader.facts())
             try:
-                reader.check()
+                reader.metrics("loss")
             except RunError:
                 if count:
                     return

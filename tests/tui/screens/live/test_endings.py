@@ -197,6 +197,7 @@ def test_damaged_metrics_are_not_said_to_be_none(recorded: Recorded, go: Go) -> 
         async with live(run) as screen:
             assert "✗ DAMAGED" in screen.header
             assert "damaged" in screen.banner
+            assert "damaged: it cannot be read" in screen.words("charts")
             assert "no steps were trained" not in screen.words("charts")
 
     go(check())
