@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +159,13 @@ def _theme(content: Mapping[Any, Any], name: str, where: str, path: Path | None)
     is_dark = _boolean(content, "dark", where, default=True)
     filled |= _ends(is_dark) if is_ansi else _shades(colours)
     theme = Theme(
-        name=name, dark=is_dark, ansi=is_ansi, variables=filled | own, primary=content["primary"]
+        name=name, dark=is_dark, ansi=is_ansi, variables=filled, primary=content["primary"]
     )
     for key in colours:
         setattr(theme, key, content[key])
     if path is not None:  # a test proves the bundled ones, not every start
-        _prove(theme, [*own], where)
+        _prove(theme, own, where)
+    theme.variables.update(own)
     return LoadedTheme(theme, _line(content, "title", name), _line(content, "about", ""), path)
 
 
@@ -233,11 +235,19 @@ def _ends(is_dark: bool) -> dict[str, str]:
     return dict(zip(("ansi-background", "ansi-foreground"), ends, strict=True))
 
 
-def _prove(theme: Theme, own: list[str], where: str) -> None:
+def _prove(theme: Theme, own: Mapping[str, str], where: str) -> None:
     """Let Textual make of a person's theme what it makes of one that is worn."""
-    try:
-        css = theme.to_color_system().generate() | theme.variables
-    except (ColorParseError, ValueError, TypeError) as error:
-        raise ThemeError(f"{where}: these colours cannot be combined ({error}).") from error
-    if (name := unusable(css, own)) is not None:
-        raise ThemeError(f"{where}: variables: {name}: {brief(css[name])} cannot be used there.")
+    for chosen in ([*own], *([name] for name in own)):  # all, and where that fails each alone
+        variables = {**theme.variables, **{name: own[name] for name in chosen}}
+        try:
+            css = replace(theme, variables=variables).to_color_system().generate() | variables
+            name = unusable(css, chosen)
+        except (ColorParseError, ValueError, TypeError):
+            name = chosen[0] if len(chosen) == 1 else None
+        else:
+            if name is None and len(chosen) == len(own):
+                return
+        if name is not None:
+            value = brief(own[name])
+            raise ThemeError(f"{where}: variables: {name}: {value} cannot be used there.")
+    raise ThemeError(f"{where}: these colours cannot be combined.")

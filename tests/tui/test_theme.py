@@ -142,6 +142,10 @@ def test_series_are_repeated_until_there_are_enough() -> None:
         (COMPLETE + "\nvariables: {border: rouge}", "'rouge' is no colour"),
         (COMPLETE + "\nvariables: {border: red mid}", "a share is written as 50%"),
         (COMPLETE + "\nvariables: {block-cursor-text-style: fat}", "'fat' is no style"),
+        (
+            COMPLETE + "\nvariables: {border: red, primary-lighten-1: red 20%}",
+            "variables: primary-lighten-1: '#FF0000 20%' cannot be used there",
+        ),
         (COMPLETE + "\nprimary: [", "line"),
         ("- red", "a mapping of colours"),
     ],
