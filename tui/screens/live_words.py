@@ -118,9 +118,10 @@ def banner(snapshot: Snapshot, now: float) -> tuple[str, str]:
         return words.printable(text), "information"
     if state == "cancelled" and view.cancelled is not None:
         return words.printable(f"Cancelled by {who(view.cancelled.cancelled_by)}."), "warning"
-    if state == "done" and view.result is not None and view.result.result:
+    if state == "done" and view.result is not None:
+        text = words.printable(view.result.result).strip()
         severity = "information" if view.result.exit_code == 0 else "warning"
-        return words.printable(view.result.result), severity
+        return (text, severity) if text else ("", "")
     return "", ""
 
 
