@@ -69,7 +69,7 @@ def presets() -> list[Preset]:
 
 
 def _first_comment(recipe: str) -> str:
-    from engine.config import read_source
+    from engine.config import recipe_text
 
-    line = read_source(recipe)[0].partition("\n")[0]
+    line = recipe_text(recipe).partition("\n")[0]
     return line.removeprefix("#").strip() if line.startswith("#") else ""
