@@ -128,6 +128,25 @@ def test_what_a_screen_is_there_for_stands_in_the_footer_of_the_smallest_termina
     go(story())
 
 
+def test_a_pane_s_own_keys_come_and_go_with_its_focus(
+    options: Options, recorded: Callable[[str], RunFolder], go: Go
+) -> None:
+    async def story() -> None:
+        app = DiffoptApp(options, Target(run=recorded("ladder")))
+        async with app.run_test(size=(160, 48)) as pilot:
+            await until(lambda: getattr(app.screen, "snapshot", None), pilot.pause)
+            had: dict[str | None, bool] = {}
+            for _ in range(6):
+                assert app.screen.focused is not None
+                had[app.screen.focused.id] = "f Follow" in footer(app)
+                await pilot.press("tab")
+                await pilot.pause()
+            assert {pane for pane, is_shown in had.items() if is_shown} == {"log", "charts"}
+            assert len(had) == 6
+
+    go(story())
+
+
 def test_help_begins_with_what_this_screen_alone_can_do(options: Options, go: Go) -> None:
     async def story() -> list[str]:
         app = DiffoptApp(options)

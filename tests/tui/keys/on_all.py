@@ -2,6 +2,7 @@
 
 from tests.tui.fake_worker import UP_TO_TRAINING
 from tests.tui.keys.stage import Stage, does
+from tui.screens.compare import TABS
 from tui.screens.runs import FilterBox
 from tui.widgets.pane import Pane
 from tui.widgets.run_table import RunTable
@@ -211,13 +212,25 @@ async def looks_right(stage: Stage, key: str) -> None:
 
 
 @does("pane.next", "runs", "config", "live", "compare")
+async def focuses_the_next_pane(stage: Stage, key: str) -> None:
+    await moves_the_focus(stage, key, 1)
+
+
 @does("pane.previous", "runs", "config", "live", "compare")
-async def moves_the_focus(stage: Stage, key: str) -> None:
-    before = stage.screen.focused
+async def focuses_the_pane_before(stage: Stage, key: str) -> None:
+    await moves_the_focus(stage, key, -1)
+
+
+async def moves_the_focus(stage: Stage, key: str, by: int) -> None:
+    screen = stage.screen
+    chain = [widget.id for widget in screen.focus_chain]
+    if stage.mode == "compare" and screen.is_narrow:  # panes share one place
+        chain = list(TABS)
+    assert screen.focused is not None
+    wanted = chain[(chain.index(screen.focused.id) + by) % len(chain)]
     await stage.press(key)
-    assert stage.screen.focused is not None
-    assert stage.screen.focused is not before
-    assert stage.screen.focused.region.area
+    assert screen.focused.id == wanted
+    assert screen.focused.region.area
 
 
 @does("view.zoom", "runs", "config", "compare")

@@ -3,6 +3,7 @@
 from tests.tui.keys.stage import Stage, does
 from tui.screens.compare import CompareScreen
 from tui.widgets.compare_table import CompareTable
+from tui.widgets.pane import Pane
 from tui.widgets.samples import SamplesPane
 
 
@@ -23,11 +24,21 @@ async def shows_the_next_sheet(stage: Stage, key: str) -> None:
 
 
 @does("view.tab_left", "compare")
+async def shows_the_tab_to_the_left(stage: Stage, key: str) -> None:
+    await turns_the_tab_or_the_focus(stage, key, "samples")
+
+
 @does("view.tab_right", "compare")
-async def turns_the_tab_or_the_focus(stage: Stage, key: str) -> None:
+async def shows_the_tab_to_the_right(stage: Stage, key: str) -> None:
+    await turns_the_tab_or_the_focus(stage, key, "table")
+
+
+async def turns_the_tab_or_the_focus(stage: Stage, key: str, wanted: str) -> None:
     screen = compare(stage)
-    await stage.turns(key, lambda: (screen._tab, screen.focused))
-    assert (screen._tab != "chart") == screen.is_narrow
+    assert screen.focused is stage.pane("chart")
+    await stage.press(key)
+    assert screen.focused is stage.pane(wanted)
+    assert screen._tab == (wanted if screen.is_narrow else "chart")
 
 
 @does("view.log_y", "compare")
@@ -84,4 +95,10 @@ async def writes_csv_and_png(stage: Stage, key: str) -> None:
 
 @does("compare.diff", "compare")
 async def lists_the_settings_that_differ(stage: Stage, key: str) -> None:
-    await stage.opens(key, "Pick")
+    await stage.press(key)
+    await stage.until(lambda: stage.over == "Pick", "the list")
+    lines = [line.plain for line in stage.app.screen.query_one("#pick", Pane).lines]
+    assert any(line.startswith("quality_threshold") for line in lines)
+    assert not any("model_path" in line for line in lines), "which is the same in both"
+    await stage.press("escape")
+    await stage.until(lambda: stage.over == "", "its end")

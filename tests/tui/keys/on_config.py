@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from pathlib import Path
 
+from engine.run import RunFolder
 from tests.tui.keys.stage import Stage, does
 from tui.screens.config import ConfigScreen
 
@@ -55,11 +56,15 @@ async def takes_the_next_choice(stage: Stage, key: str) -> None:
 
 
 @does("view.tab_left", "config")
-@does("view.tab_right", "config")
-async def turns_the_tab_where_there_are_tabs(stage: Stage, key: str) -> None:
-    screen = config(stage)
+async def shows_the_tab_to_the_left_where_there_are_tabs(stage: Stage, key: str) -> None:
     await stage.press(key)
-    assert (screen._tab != "form") == screen.is_narrow
+    assert config(stage)._tab == ("diff" if stage.screen.is_narrow else "form")
+
+
+@does("view.tab_right", "config")
+async def shows_the_tab_to_the_right_where_there_are_tabs(stage: Stage, key: str) -> None:
+    await stage.press(key)
+    assert config(stage)._tab == ("yaml" if stage.screen.is_narrow else "form")
 
 
 @does("view.find", "config")
@@ -108,9 +113,22 @@ async def writes_the_file(stage: Stage, key: str) -> None:
 
 
 @does("config.run", "config")
-async def asks_before_it_starts(stage: Stage, key: str) -> None:
+async def asks_then_starts_a_run_and_shows_it(stage: Stage, key: str) -> None:
+    started: list[str] = []
+
+    def start(text: str, label: str) -> RunFolder:
+        started.append(text)
+        return stage.run
+
+    stage.patch.setattr(stage.app, "start_run", start)
+    await put(stage, "training.batch_size", "32")
     await stage.opens(key, "Dialog")
-    assert stage.app.current_mode == "config"
+    assert (started, stage.app.current_mode) == ([], "config")
+    await stage.confirms(key)
+    await stage.until(lambda: stage.app.current_mode == "live", "Live")
+    assert len(started) == 1
+    assert "batch_size: 32" in started[0]
+    assert stage.app.current_run == stage.run
 
 
 @does("config.undo", "config")
@@ -164,8 +182,14 @@ async def goes_to_the_line_and_back(stage: Stage, key: str) -> None:
 
 
 @does("config.presets", "config")
-async def offers_efforts_and_recipes(stage: Stage, key: str) -> None:
+async def takes_an_effort_or_a_recipe(stage: Stage, key: str) -> None:
     await stage.opens(key, "Pick")
+    assert text(stage) == TEXT
+    await stage.press(key)
+    await stage.until(lambda: stage.over == "Pick", "the list")
+    await stage.press("enter")
+    await stage.until(lambda: "retries: 1" in text(stage), "the quick look's settings")
+    assert "# here" in text(stage)
 
 
 @does("config.command", "config")

@@ -14,11 +14,21 @@ async def shows_the_pane_alone(stage: Stage, key: str) -> None:
 
 
 @does("view.tab_left", "live")
-@does("view.tab_right", "live")
-async def turns_the_tab(stage: Stage, key: str) -> None:
+async def shows_the_tab_to_the_left(stage: Stage, key: str) -> None:
     places = stage.get(Panes).places
-    await stage.turns(key, lambda: places.tab)
-    assert stage.pane(places.tab).is_on_screen
+    assert places.tab == "log"
+    await stage.press(key)
+    assert places.tab == "timesteps"
+    assert stage.pane("timesteps").is_on_screen
+
+
+@does("view.tab_right", "live")
+async def shows_the_tab_to_the_right(stage: Stage, key: str) -> None:
+    places = stage.get(Panes).places
+    assert places.tab == "log"
+    await stage.press(key)
+    assert places.tab == "samples"
+    assert stage.pane("samples").is_on_screen
 
 
 @does("view.find", "live")

@@ -1,5 +1,6 @@
 """What the keys of Runs alone do."""
 
+from engine.config import recipe_names
 from engine.run import RunFolder, shelf
 from tests.tui.keys.stage import Stage, does
 from tui.screens.runs import RunsScreen
@@ -29,8 +30,14 @@ async def reads_every_run_again(stage: Stage, key: str) -> None:
 
 
 @does("runs.new", "runs")
-async def offers_the_recipes(stage: Stage, key: str) -> None:
+async def shows_the_chosen_recipe_s_settings(stage: Stage, key: str) -> None:
     await stage.opens(key, "Pick")
+    assert stage.app.current_mode == "runs"
+    await stage.press(key)
+    await stage.until(lambda: stage.over == "Pick", "the list")
+    await stage.press("down", "enter")
+    await stage.until(lambda: stage.app.current_mode == "config", "Config")
+    assert stage.app.config_source == recipe_names()[1]
 
 
 @does("view.report", "runs")

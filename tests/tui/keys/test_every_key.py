@@ -196,20 +196,12 @@ def test_keys_work_over_report_themes_and_notices_too(
     asyncio.run(story())
 
 
-# Keys of the app work on every screen; on Runs they are tried at all sizes, elsewhere at one.
-ELSEWHERE = {("live", SIZES[0]), ("config", SIZES[1]), ("compare", SIZES[2])}
-
-
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("mode", list(SCREENS))
 def test_every_key_does_what_the_table_says(
     mode: str, size: tuple[int, int], runs: Path, settings: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scopes = [mode]
-    if mode == "runs":
-        scopes = ["pane", "runs", "app"]
-    elif (mode, size) in ELSEWHERE:
-        scopes.append("app")
+    scopes = ["pane", mode, "app"] if mode == "runs" else [mode, "app"]
 
     async def story() -> None:
         async with on_stage(mode, size, runs, settings, monkeypatch) as stage:
