@@ -223,7 +223,7 @@ async def focuses_the_pane_before(stage: Stage, key: str) -> None:
 
 async def moves_the_focus(stage: Stage, key: str, by: int) -> None:
     screen = stage.screen
-    chain = [widget.id for widget in screen.focus_chain]
+    chain: list[str | None] = [widget.id for widget in screen.focus_chain]
     if stage.mode == "compare" and screen.is_narrow:  # panes share one place
         chain = list(TABS)
     assert screen.focused is not None

@@ -38,7 +38,8 @@ async def turns_the_tab_or_the_focus(stage: Stage, key: str, wanted: str) -> Non
     assert screen.focused is stage.pane("chart")
     await stage.press(key)
     assert screen.focused is stage.pane(wanted)
-    assert screen._tab == (wanted if screen.is_narrow else "chart")
+    tab: str = screen._tab
+    assert tab == (wanted if screen.is_narrow else "chart")
 
 
 @does("view.log_y", "compare")
