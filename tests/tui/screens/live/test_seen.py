@@ -46,7 +46,7 @@ def test_a_finished_run_is_replayed(
 ) -> None:
     async def check() -> None:
         async with live(recorded(name), size) as screen:
-            assert "DONE" in screen.header
+            assert ("DONE" if name == "smoke" else "MISSED") in screen.header
             result = "10 steps became 4" if name == "smoke" else "missed the threshold"
             assert result in screen.banner
             assert screen.banner.split()[-1] in screen.text  # in two lines where one is too short
