@@ -19,8 +19,8 @@ from engine.run import JournalReader, RunFolder
 from engine.run.events import Evaluated, SamplesSaved, StageAccepted
 from engine.run.fact import Fact
 from engine.run.figures import is_figure
+from tui.broken import BROKEN
 from tui.fold import fold
-from tui.follow import BROKEN
 from tui.gallery import SampleFile
 from tui.state import RunView
 

@@ -17,8 +17,8 @@ from textual.content import Content
 from engine.run import JournalReader, MetricPoint, RunFolder
 from engine.run.fact import Fact
 from tui import format as words
+from tui.broken import BROKEN
 from tui.fold import fold, with_progress
-from tui.follow import BROKEN
 from tui.listing import RunRow
 from tui.plot import bars, columns_of, limits_of
 from tui.run_columns import score_of, state_of, steps_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.run import RunFolder
-from tui.follow import BROKEN
+from tui.broken import BROKEN
 
 _AT_WORK = ("running", "paused", "stopping", "stuck", "queued")
 _OVER = ("done", "failed", "cancelled", "lost")

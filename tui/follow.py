@@ -18,6 +18,7 @@ from engine.run import CommandRecord, JournalReader, MetricPoint, RunFolder, Run
 from engine.run.fact import Fact, changed
 from engine.run.reader import Poll
 from engine.run.schema import JournalBusy
+from tui.broken import BROKEN
 from tui.fold import fold, with_progress
 from tui.logbook import LogBook, WorkerLog
 from tui.state import RunView
@@ -32,10 +33,6 @@ _LOG_LINES = 1000
 _OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 AWAY_SECONDS = 20.0  # less is not worth a word
 _PATIENCE_SECONDS = 0.05  # for one who has locked the journal: the screen must not wait with us
-# what reading may raise: a journal and a folder are others' to write, damage and take away
-BROKEN = (
-    DiffoptError, OSError, ValueError, ArithmeticError, TypeError, LookupError, AttributeError,
-)  # fmt: skip
 
 
 class Snapshot(Fact):

@@ -26,8 +26,8 @@ from engine.run.events import (
     StageStarted,
 )
 from engine.run.fact import Fact, changed
+from tui.broken import BROKEN
 from tui.fold import fold, with_progress
-from tui.follow import BROKEN
 from tui.pace import progress_of, seconds_left
 from tui.state import EXIT_MISSED, RunView
 from tui.telling import headline
