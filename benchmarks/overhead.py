@@ -46,7 +46,7 @@ def main() -> None:
     grid = uniform_subset(teacher, 5)
     noise = unit_noise(Purpose.TRAIN, 128, teacher.sample_shape)
     paths = record_trajectories(teacher, noise, classes(10).repeated(128), batch_size=128)
-    pool = trajectory_source(paths, grid, states=640, seed=(0,)).renew(0)
+    pool = trajectory_source(paths, grid, states=640, seed=(0,)).renew(0, lambda: None)
     settings = TrainingSettings(batch_size=BATCH, iterations=[100_000])
 
     trainer = Trainer(teacher.student(grid), settings, iterations=100_000, learning_rate=1e-4)
