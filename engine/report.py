@@ -76,7 +76,7 @@ def report_text(result: Mapping[str, Any], *, has_losses: bool) -> str:
         ),
         _row(
             "memory reduction",
-            f"{100 * metrics['memory_reduction']:.1f} %",
+            f"{100 * metrics['memory_reduction']:z.1f} %",
             metrics["measured"].get("memory_reduction", ""),
         ),
         "",

@@ -40,7 +40,7 @@ def summary_of(result: dict[str, Any]) -> str:
         result["summary"],
         f"speed-up {metrics['inference_speedup']:.1f}x by the clock, "
         f"{metrics['evaluation_ratio']:.1f}x in network evaluations; "
-        f"peak memory {-100 * metrics['memory_reduction']:+.1f} %",
+        f"peak memory {-100 * metrics['memory_reduction']:+z.1f} %",
         "",
         table(("sampler", "steps", "score", "lower bound"), rows),
     ]

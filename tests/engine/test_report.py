@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from engine.commands.listing import summary_of
 from engine.records import Bound, OptimizationMetrics, Quality, StageReport
 from engine.report import _curves, report_text, write_report
 
@@ -67,6 +68,13 @@ def result() -> dict[str, Any]:
         "machine": "a machine",
         "samples": "samples/comparison.png",
     }
+
+
+def test_no_change_of_memory_has_no_sign_of_less(result: dict[str, Any]) -> None:
+    result["metrics"]["memory_reduction"] = -0.0003
+    assert "-0.0 %" not in report_text(result, has_losses=True)
+    result["metrics"]["memory_reduction"] = 0.0003
+    assert "peak memory +0.0 %" in summary_of(result)
 
 
 def test_every_figure_stands_in_the_text(result: dict[str, Any]) -> None:
