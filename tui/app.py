@@ -183,13 +183,17 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
         else:
             self.tell(f"{run.name} is taken up again")
 
-    @work(exclusive=True, group="ends")
-    async def _look_for_ends(self) -> None:
+    def _look_for_ends(self) -> None:
         """Look at runs that no shown screen looks at."""
         if self.current_mode == "runs":  # which reads all of them
             return
         shown = self.current_run.path if self.current_run and self.current_mode == "live" else None
-        for path, state in await asyncio.to_thread(self._ends.states_now, shown):
+        if paths := self._ends.at_work(shown):
+            self._read_states(paths)
+
+    @work(exclusive=True, group="ends")
+    async def _read_states(self, paths: list[Path]) -> None:
+        for path, state in await asyncio.to_thread(self._ends.states_now, paths):
             self.note_state(path, state)
 
     def note_state(self, run: Path, state: str) -> None:

@@ -24,15 +24,15 @@ class Ends:
         self._states[path.absolute()] = state
         return before in _AT_WORK and state in _OVER
 
-    def states_now(self, shown: Path | None) -> list[tuple[Path, str]]:
-        """Read the states of runs that were at work when last seen, but for the one that is shown.
+    def at_work(self, shown: Path | None) -> list[Path]:
+        """Return the runs that were at work when last seen, but for the one that is shown."""
+        here = shown.absolute() if shown is not None else None
+        return [path for path, state in self._states.items() if state in _AT_WORK and path != here]
 
-        A run that cannot be read any more is forgotten.
-        """
+    def states_now(self, paths: list[Path]) -> list[tuple[Path, str]]:
+        """Read the states of runs; one that cannot be read any more is forgotten."""
         found: list[tuple[Path, str]] = []
-        for path, before in list(self._states.items()):
-            if before not in _AT_WORK or (shown is not None and path == shown.absolute()):
-                continue
+        for path in paths:
             try:
                 found.append((path, str(RunFolder(path).state())))
             except BROKEN:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from engine.errors import DiffoptError
 from engine.run import RunFolder, list_runs
 from engine.run.lock import is_locked
+from tui.broken import BROKEN
 
 _MOST_NAMED = 3
 
@@ -16,7 +16,7 @@ def is_at_work(run: RunFolder) -> bool:
     """Return whether an engine works on a run, or waits with it for its turn."""
     try:
         return is_locked(run.lock_path) and run.status().pid is not None
-    except DiffoptError:
+    except BROKEN:
         return False
 
 

@@ -101,4 +101,4 @@ def test_an_end_is_looked_for_in_runs_that_hold_nonsense(tmp_path: Path) -> None
         journal.execute("insert or replace into latest values ('engine', '7')")
         journal.execute("insert or replace into latest values ('progress', '{torn')")
     journal.close()
-    assert ends.states_now(None) == []
+    assert ends.states_now(ends.at_work(None)) == []
