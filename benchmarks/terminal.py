@@ -62,7 +62,7 @@ class Figure:
     def line(self) -> str:
         """Return it as a line of the table."""
         verdict = "ok" if self.value <= self.target else "MISSED"
-        return f"{self.name:<44}{self.value:>12,.2f}{self.target:>12,.2f} {self.unit:<6}{verdict}"
+        return f"{self.name:<44}{self.value:>12,.3f}{self.target:>12,.2f} {self.unit:<6}{verdict}"
 
 
 def main() -> None:
@@ -104,8 +104,10 @@ def main() -> None:
                     if "keys" in wanted:
                         show(time_keys(run, width, height, words))
         if "step" in wanted:
-            # each step is told: the worker's pace is read off two of them
-            with training(root, options.recipe, "training.report_every=1") as run:
+            # Each step is told, for the worker's pace is read off two of them. No pictures: one
+            # takes six steps' time, and weighs on whichever window it happens to fall into.
+            settings = ("training.report_every=1", "training.sample_every=0")
+            with training(root, options.recipe, *settings) as run:
                 show(pace(run, options.pairs, options.window, words))
 
 

@@ -21,6 +21,7 @@ from engine.run.schema import JournalBusy
 from tui.broken import BROKEN
 from tui.fold import fold, with_progress
 from tui.logbook import LogBook, WorkerLog
+from tui.pages import JOURNALS
 from tui.state import RunView
 from tui.telling import away, line_of
 
@@ -95,6 +96,7 @@ class Follower:
         self._seen = seen
         self._reader: JournalReader | None = None
         self._inode: int | None = None
+        self._is_unchecked = False  # the pages of a journal that nobody writes any more
         self._worker_log = WorkerLog(run.log_path)
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -228,8 +230,8 @@ class Follower:
         last_time = max((time for time in told if time is not None), default=None)
         view = with_progress(view, poll.latest.get("phase"), _told_at(poll.latest, view))
         view = changed(view, last_id=last_id, last_time=last_time)
-        damage = _damage(reader) if view.is_over else ""
-        self.snapshot = changed(self.snapshot, view=view, is_loaded=True, away=words, damage=damage)
+        self.snapshot = changed(self.snapshot, view=view, is_loaded=True, away=words, damage="")
+        self._is_unchecked = view.is_over
         self._told(poll, commands)
         self.snapshot = changed(self.snapshot, away="")
         return False
@@ -255,9 +257,15 @@ class Follower:
         status = self.run.status(poll.latest)
         before = self.snapshot
         view = fold(before.view, poll.events)
+        damage = before.damage
+        if self._is_unchecked:
+            problem = JOURNALS.problem(self.run.journal_path)
+            damage = problem or damage
+            self._is_unchecked = problem is None
         self.snapshot = changed(
             before,
             view=view,
+            damage=damage,
             status=status,
             commands=commands,
             latest=poll.latest,
@@ -301,15 +309,6 @@ class Follower:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-
-
-def _damage(reader: JournalReader) -> str:
-    """Return what is wrong with a journal that nobody writes any more."""
-    try:
-        reader.check()
-    except BROKEN as error:
-        return str(error)
-    return ""
 
 
 def _told_at(latest: dict[str, Any], view: RunView) -> float:

@@ -14,6 +14,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from engine.errors import RunError
 from engine.run import JournalReader, RunFolder, RunState, RunStatus, StoredEvent, shelf
 from engine.run.events import (
     RunCancelled,
@@ -29,6 +30,7 @@ from engine.run.fact import Fact, changed
 from tui.broken import BROKEN
 from tui.fold import fold, with_progress
 from tui.pace import progress_of, seconds_left
+from tui.pages import JOURNALS
 from tui.state import EXIT_MISSED, RunView
 from tui.telling import headline
 
@@ -101,6 +103,7 @@ class Listing:
         self._rows: dict[Path, RunRow] = {}
         self._marks: dict[Path, Mark] = {}
         self._views: dict[Path, RunView] = {}
+        self._unchecked: set[Path] = set()  # read, while their pages are still being checked
 
     def refresh(self, budget_seconds: float = BUDGET_SECONDS) -> bool:
         """Read what changed; returns whether all is read, False where time was up.
@@ -112,14 +115,17 @@ class Listing:
         for path in [path for path in self._rows if path not in found]:
             for known in (self._rows, self._marks, self._views):
                 known.pop(path, None)
+            self._unchecked.discard(path)
         for path, created in found.items():
             if path not in self._rows:
                 self._rows[path] = RunRow(path, created=created)
         for path in sorted(found, key=self._urgency):
             mark = mark_of(path)
             row = self._rows[path]
-            if mark == self._marks.get(path) and row.state in (*_OVER, UNREADABLE):
+            is_known = mark == self._marks.get(path) and row.state in (*_OVER, UNREADABLE)
+            if is_known and not self._is_checked_since(path):
                 continue
+            self._unchecked.discard(path)
             self._rows[path] = self._read(path, mark, row)
             self._marks[path] = mark
             if self._clock() >= deadline and self.is_pending:
@@ -138,6 +144,15 @@ class Listing:
     def row(self, path: Path) -> RunRow | None:
         """Return a run's row; None where there is none."""
         return self._rows.get(path)
+
+    def _is_checked_since(self, path: Path) -> bool:
+        """Return whether a journal that was still being checked when it was read now is."""
+        if path not in self._unchecked:
+            return False
+        try:
+            return JOURNALS.problem(RunFolder(path).journal_path) is not None
+        except OSError:  # thrown away since
+            return True
 
     def _urgency(self, path: Path) -> tuple[bool, float]:
         """Return what is to be read first: what was never read, the newest of it first."""
@@ -183,7 +198,12 @@ class Listing:
                 latest = reader.latest()
                 status = run.status(latest)
                 if status.state in _OVER:
-                    reader.check()  # its few facts may be whole where other pages are not
+                    # its few facts may be whole where other pages are not
+                    problem = JOURNALS.problem(run.journal_path)
+                    if problem:
+                        raise RunError(problem)
+                    if problem is None:
+                        self._unchecked.add(path)
                     self._views.pop(path, None)
                     row = _brief(path, known.created, reader.facts(kinds=_BRIEF_KINDS))
                     return changed(row, state=str(status.state), is_archived=shelf.is_archived(run))
