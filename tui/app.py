@@ -165,14 +165,18 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
         self.tell(f"{run.name} is started")
         return run
 
-    def send(self, run: RunFolder, kind: CommandKind, *, stage: int | None = None) -> None:
-        """Ask a run's worker for something; the answer comes as an event of its journal."""
+    def send(self, run: RunFolder, kind: CommandKind, *, stage: int | None = None) -> bool:
+        """Ask a run's worker for something; the answer comes as an event of its journal.
+
+        Returns whether it was asked; why not is told.
+        """
         try:
             command = steering.send(run, kind, client=CLIENT, stage=stage)
         except DiffoptError as error:
             self.tell(str(error), "error")
-            return
+            return False
         self.screen.post_message(CommandSent(run, kind, command.id))
+        return True
 
     def take_up(self, run: RunFolder) -> None:
         """Start a worker for a run that has none: stopped, lost or failed."""
@@ -274,8 +278,7 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
             "Checkpoint, stop, quit",
             no="Keep it running",
         )
-        if await self.ask(question) == "yes":
-            self.send(run, CommandKind.STOP)
+        if await self.ask(question) == "yes" and self.send(run, CommandKind.STOP):
             self.last_words = [
                 f"{run.name} stops after a checkpoint; r on Runs takes it up again.",
                 *words_at_parting(self.runs_dir, self.current_run, stopped=run),

@@ -25,7 +25,7 @@ def words_at_parting(
 ) -> list[str]:
     """Return what to say of runs that work on, the current one first; [] where none does."""
     known = {run.path.absolute(): run for run in (current,) if run is not None}
-    with suppress(OSError):  # a folder that cannot be read keeps nobody here
+    with suppress(*BROKEN):  # a folder that cannot be read keeps nobody here
         known.update((run.path.absolute(), run) for run in list_runs(runs_dir))
     if stopped is not None:
         known.pop(stopped.path.absolute(), None)

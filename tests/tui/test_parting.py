@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.errors import RunError
 from engine.run import JournalReader, RunFolder
 from tests.tui.fake_worker import UP_TO_TRAINING, working
 from tests.tui.waiting import until
@@ -36,6 +38,51 @@ def test_leaving_with_q_says_that_training_goes_on(options: Options, go: Go) -> 
         return app.last_words
 
     assert go(story()) == ["digits works on. `diffopt-tui` shows it again."]
+
+
+def test_a_runs_folder_that_cannot_be_read_keeps_nobody_here(
+    options: Options, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: Path) -> None:
+        raise RunError("The runs folder cannot be read (Permission denied).")
+
+    monkeypatch.setattr("tui.parting.list_runs", closed)
+
+    async def story(key: str) -> int | None:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press(key)
+            await pilot.pause()
+        return app.return_code
+
+    assert [go(story(key)) for key in "qQ"] == [0, 0]
+
+
+def test_stop_and_quit_stays_where_the_run_cannot_be_asked(
+    options: Options, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RunError("A newer diffopt wrote this run.")
+
+    monkeypatch.setattr("engine.run.steering.send", refuse)
+
+    async def story() -> None:
+        run = RunFolder.create(options.runs_dir, "seed: 0\n", name="digits", mounts=[])
+        app = DiffoptApp(options, Target(run=run))
+        with working(run, *UP_TO_TRAINING):
+            async with app.run_test(size=(80, 24)) as pilot:
+                await pilot.press("Q")
+                await until(lambda: isinstance(app.screen, Dialog), pilot.pause)
+                await pilot.press("y")
+                await until(lambda: not isinstance(app.screen, Dialog), pilot.pause)
+                await pilot.pause()
+                told = [notice.text for notice in app.notices]
+                assert told[-1] == "A newer diffopt wrote this run."
+                assert not app.last_words
+                assert app.is_running
+                assert app.return_code is None
+
+    go(story())
 
 
 @pytest.mark.parametrize(("answer", "is_stopped"), [("enter", False), ("y", True)])
