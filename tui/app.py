@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, work
 from textual.binding import BindingType
@@ -35,8 +35,12 @@ from tui.notices import end_signal
 from tui.options import Options
 from tui.parting import is_at_work, words_at_parting
 from tui.screens.base import DiffoptScreen
+from tui.taken_up import TakenUp
 from tui.targets import Target
 from tui.wardrobe import Wardrobe
+
+if TYPE_CHECKING:
+    from tui.follow import Snapshot
 
 CLIENT = "diffopt-tui"
 END_SECONDS = 2.0  # between looks at runs that no screen shows
@@ -101,6 +105,7 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
         self.config_source: str | Path | RunFolder | None = self._target.config
         self.is_clone = False
         self.marked = Marks()
+        self.taken_up = TakenUp()
         self._ends = Ends()
         self.last_words: list[str] = []
         if self.no_color:  # Textual would send greys
@@ -178,14 +183,23 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
         self.screen.post_message(CommandSent(run, kind, command.id))
         return True
 
-    def take_up(self, run: RunFolder) -> None:
-        """Start a worker for a run that has none: stopped, lost or failed."""
+    def take_up(self, snapshot: Snapshot) -> bool:
+        """Start a worker for a run that has none: stopped, lost or failed.
+
+        Returns whether it was started; why not is told.
+        """
+        name = snapshot.run.name
+        if self.taken_up.is_awaited(snapshot):
+            self.tell(f"{name} is being taken up; its new engine has told nothing yet.", kind="r")
+            return False
         try:
-            steering.take_up(run)
+            steering.take_up(snapshot.run)
         except DiffoptError as error:
             self.tell(str(error), "error")
-        else:
-            self.tell(f"{run.name} is taken up again")
+            return False
+        self.taken_up.add(snapshot)
+        self.tell(f"{name} is taken up again")
+        return True
 
     def _look_for_ends(self) -> None:
         """Look at runs that no shown screen looks at."""

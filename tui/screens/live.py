@@ -180,7 +180,6 @@ class LiveScreen(LiveView):
             self._away = snapshot.away
         if not snapshot.is_loaded and snapshot.problem is None:
             return
-        self._heed_engine(snapshot)
         self._tell_answers(snapshot, is_first=before is None or not before.is_loaded)
         self._tell_end(snapshot)
         self._show_frame()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from textual import work
 from textual.content import Content
 from textual.widget import Widget
@@ -17,7 +15,7 @@ from tui.questions import about_run, about_stage
 from tui.screens.base import DiffoptScreen
 from tui.screens.live_words import ASKING, answer_words, subject
 
-TAKING_UP_SECONDS = 15.0
+TAKING_UP = "taking it up…"
 _OF_A_RUN = {key.action for key in KEYS if "live" in key.screens} - {"next_pane", "previous_pane"}
 
 
@@ -32,20 +30,13 @@ class LiveControl(DiffoptScreen):
         self._asked: dict[str, str] = {}  # command id -> what is being done about it
         self._answered: set[str] = set()
         self._was_over: bool | None = None
-        self._taking_up: tuple[str, int] | None = None  # what the run was when it was taken up
-        self._taking_up_until = 0.0
 
     @property
     def asked(self) -> str:
         """What was asked for last and is not answered, in words; "" for nothing."""
-        if self._taking_up is not None and time.monotonic() < self._taking_up_until:
-            return "taking it up…"
+        if self.snapshot is not None and self.diffopt.taken_up.is_awaited(self.snapshot):
+            return TAKING_UP
         return next(reversed(self._asked.values()), "")
-
-    def _heed_engine(self, snapshot: Snapshot) -> None:
-        """Say no longer that it is taken up, once its new engine has told something."""
-        if self._taking_up != (snapshot.state, snapshot.view.resumes):
-            self._taking_up = None
 
     def _tell_answers(self, snapshot: Snapshot, *, is_first: bool) -> None:
         details = {event.command_id: event.detail for _, event in snapshot.view.answers}
@@ -119,10 +110,8 @@ class LiveControl(DiffoptScreen):
         if snapshot is None:
             return
         if is_taking_up(snapshot):
-            self._taking_up = (snapshot.state, snapshot.view.resumes)
-            self._taking_up_until = time.monotonic() + TAKING_UP_SECONDS
-            self._ask_for("", "taking it up…")
-            self.diffopt.take_up(snapshot.run)
+            if self.diffopt.take_up(snapshot):
+                self._ask_for("", TAKING_UP)
         else:
             self._send(CommandKind.RESUME)
 

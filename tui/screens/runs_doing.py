@@ -146,8 +146,9 @@ class RunDeeds(DiffoptScreen):
         """Go on; a run without an engine gets one."""
         if self.row is None:
             return
-        if is_taking_up(_snapshot(self.row)):
-            self.diffopt.take_up(RunFolder(self.row.path))
+        snapshot = _snapshot(self.row)
+        if is_taking_up(snapshot):
+            self.diffopt.take_up(snapshot)
             self._list()
         else:
             self._send(CommandKind.RESUME)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.errors import RunError
 from engine.run import JournalWriter, RunFolder
 from engine.run.events import (
     CheckpointSaved,
@@ -37,8 +38,10 @@ def test_a_lost_run_is_taken_up_by_r(
             assert screen.banner == "Engine gone at step 120. r resumes from step 100."
             await screen.press("b")
             assert any("no engine works on it" in one for one in screen.told)
-            await screen.press("r")
-            assert started == [run]
+            await screen.press("r", "r", "1")
+            await screen.press("r", "3")
+            assert started == [run], "once, from whatever screen"
+            assert sum("is being taken up;" in one for one in screen.told) == 2
             assert any("taken up again" in one for one in screen.told)
             assert screen.screen.follower is not None
             screen.screen.follower.poll_once()
@@ -47,6 +50,34 @@ def test_a_lost_run_is_taken_up_by_r(
             with working(run, *UP_TO_TRAINING[:1]):
                 await screen.until(lambda: "RUNNING" in screen.header)
                 assert "taking" not in screen.header
+
+    go(check())
+
+
+def test_a_take_up_is_told_of_the_run_that_was_taken_up_alone(
+    run: RunFolder, go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: RunFolder) -> None:
+        raise RunError("No process can be started.")
+
+    other = RunFolder.create(run.path.parent, "seed: 0\n", name="other", mounts=[])
+    monkeypatch.setattr("engine.run.steering.start_worker", fail)
+    for one in (run, other):
+        with working(one, *UP_TO_TRAINING) as worker:
+            worker.emit(Paused(step=7))
+
+    async def check() -> None:
+        async with live(run) as screen:
+            await screen.press("r")
+            assert screen.told[-1] == "No process can be started."
+            assert "taking it up…" not in screen.header, "it was not"
+            monkeypatch.setattr("engine.run.steering.start_worker", lambda run: None)
+            await screen.press("r")
+            assert "taking it up…" in screen.header
+            screen.app.open_run(other)
+            await screen.until(lambda: other.name in screen.header)
+            await screen.pilot.pause()
+            assert "taking it up…" not in screen.header
 
     go(check())
 
