@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,18 +107,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, check: Callable[[], None] | None = None) -> Iterator[Path]:
     """Give a temporary folder to fill.
 
     On a clean exit it takes the place of `path`, else it is removed. What stood there is deleted
-    whole, so a caller that takes the path from a person first looks at what it holds.
+    whole, so a caller that takes the path from a person looks at what it holds: first, and in
+    `check`, which is called right before the place is taken. What it raises leaves all as it is.
 
     A folder cannot be renamed over a full one, so an old `path` is moved aside first and put back
     if the second rename fails. Raises NotADirectoryError where `path` is a file.
     """
     path = path.resolve()  # a link stays, and what it leads to is replaced
-    if path.exists() and not path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    _refuse_file(path)
     temporary, aside = temporary_name(path), temporary_name(path.with_name(path.name + ".old"))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -126,6 +126,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             sync_path(file)
+        if check is not None:
+            check()
+        _refuse_file(path)  # filling may have taken minutes
         if path.exists():
             path.replace(aside)
         try:
@@ -138,6 +141,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         sync_path(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_file(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def write_text(path: Path, text: str) -> None:

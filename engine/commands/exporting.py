@@ -5,7 +5,7 @@ import argparse
 from engine.commands.output import say, say_json
 from engine.export import CertifyError, certify, export_student
 from engine.export.from_run import student_of_run
-from engine.export.target import export_target, refuse_original
+from engine.export.target import export_target, refuse_original, refuse_place
 from engine.run import find_run
 
 EXIT_DIFFERS = 1
@@ -21,7 +21,11 @@ def export(options: argparse.Namespace) -> int:
     found = student_of_run(folder)
     refuse_original(options.to, target, found.original.checkpoint.path)
     what = options.format or found.config.export.format
-    export_student(found.student, found.original, target, found.facts, what)
+
+    def refuse() -> None:
+        refuse_place(options.to, target, folder.path, options.runs_dir, is_forced=options.force)
+
+    export_student(found.student, found.original, target, found.facts, what, check=refuse)
     verdict, is_same = "not certified", None
     if options.certify:
         try:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -47,18 +48,20 @@ def export_student(
     folder: Path,
     facts: dict[str, Any],
     what: Format = "diffusers",
+    check: Callable[[], None] | None = None,
 ) -> Path:
     """Write `student` to `folder` (replaced whole or not at all) and return it.
 
     "diffusers" is a complete pipeline (where the original was one), "unet" the network and its
     scheduler, "lora" the adapters and the scheduler. `facts` go into the manifest and the card:
-    what is known of the run (score, bound, original steps...).
+    what is known of the run (score, bound, original steps...). `check` is called right before the
+    export takes the place of `folder`, to refuse by raising what has come there meanwhile.
 
     Raises:
         ConfigError: the student cannot be written in this form.
     """
     check_exportable(student, original, what, is_adapted=has_adapters(student.network))
-    with replacing_folder(folder) as temporary:
+    with replacing_folder(folder, check) as temporary:
         is_listed = takes_timesteps(original) and can_be_listed(
             student.grid, student.schedule, original
         )

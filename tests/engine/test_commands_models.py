@@ -12,6 +12,7 @@ from mlx.utils import tree_flatten
 from safetensors.numpy import load_file, save_file
 
 from engine.cli import main
+from engine.commands import exporting
 from engine.config import config_from_dict, config_to_yaml
 from engine.memory import Memory, Record
 from engine.models.diffusion import DiffusionModel
@@ -296,6 +297,36 @@ def test_export_refuses_what_it_cannot_do_and_leaves_nothing(
     code, _, error = run(capsys, "export", "one", *words)
     assert code == 2
     assert "no student has passed the gate yet" in error
+
+
+@pytest.mark.parametrize("is_there_before", [False, True])
+def test_what_comes_to_the_place_while_the_student_is_loaded_is_never_replaced(
+    is_there_before: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a_run(tmp_path / "runs", "bundled:digits", lora=False)
+    target = tmp_path / "out"
+    words = ("one", "--runs-dir", tmp_path / "runs", "--to", target, "--force")
+    if is_there_before:
+        assert run(capsys, "export", *words)[0] == 0
+        assert run(capsys, "export", *words)[0] == 0, "an export of ours is replaced"
+    load = exporting.student_of_run
+
+    def slowly(folder: RunFolder) -> Any:
+        found = load(folder)
+        target.mkdir(exist_ok=True)
+        (target / "thesis.txt").write_text("years of work")
+        return found
+
+    monkeypatch.setattr(exporting, "student_of_run", slowly)
+    code, _, error = run(capsys, "export", *words)
+    assert (code, error.count("\n")) == (2, 1)
+    assert ("thesis.txt is not of" if is_there_before else "something else than") in error
+    assert (target / "thesis.txt").read_text() == "years of work"
+    assert (target / "model_index.json").exists() == is_there_before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
 
 
 def test_certify_without_the_extra_says_so(

@@ -11,6 +11,8 @@ from engine.export.from_run import student_of_run
 from engine.export.target import export_target, refuse_original
 from engine.run import RunFolder
 
+OF_NOTHING = '{"sha256": {}}'
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
@@ -18,7 +20,7 @@ def run(tmp_path: Path) -> Path:
     root = tmp_path / "runs"
     RunFolder.create(root, "seed: 0\n", name="other", mounts=[])
     run = RunFolder.create(root, "seed: 0\n", name="first", mounts=[]).path
-    (run / "export" / "diffopt_manifest.json").write_text("{}")
+    (run / "export" / "diffopt_manifest.json").write_text(OF_NOTHING)
     return run
 
 
@@ -45,7 +47,7 @@ def _linked_runs(run: Path) -> Path:
 def _export_around_a_run(run: Path) -> Path:
     folder = run.parent.parent / "earlier"
     folder.mkdir()
-    (folder / "diffopt_manifest.json").write_text("{}")
+    (folder / "diffopt_manifest.json").write_text(OF_NOTHING)
     RunFolder.create(folder / "deep", "seed: 0\n", name="hidden", mounts=[])
     return folder
 
@@ -99,6 +101,44 @@ def test_nothing_but_an_earlier_export_is_replaced_even_by_force(
     assert everything_below(tmp_path) == before
 
 
+def an_export(folder: Path) -> Path:
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet" / "config.json").write_text("{}")
+    (folder / "diffopt_manifest.json").write_text('{"sha256": {"unet/config.json": "0"}}')
+    return folder
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "unet/thesis.txt", "mine/deep/thesis.txt"])
+def test_what_lies_in_an_earlier_export_without_being_of_it_is_never_deleted(
+    run: Path, tmp_path: Path, name: str
+) -> None:
+    earlier = an_export(tmp_path / "earlier")
+    (earlier / "empty").mkdir()
+    assert target(run, earlier) == earlier
+    (earlier / name).parent.mkdir(parents=True, exist_ok=True)
+    (earlier / name).write_text("years of work")
+    for is_forced in (True, False):
+        with pytest.raises(ConfigError, match=f"earlier: {name} is not of the earlier export"):
+            target(run, earlier, is_forced=is_forced)
+
+
+def test_a_link_to_a_folder_is_not_of_an_earlier_export(run: Path, tmp_path: Path) -> None:
+    earlier = an_export(tmp_path / "earlier")
+    (earlier / "link").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match="link is not of the earlier export"):
+        target(run, earlier)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "\xff", '{"sha256": 1}', "[" * 100_000])
+def test_a_manifest_that_lists_no_files_makes_no_folder_ours(
+    run: Path, tmp_path: Path, text: str
+) -> None:
+    earlier = an_export(tmp_path / "earlier")
+    (earlier / "diffopt_manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match="something else than an earlier export"):
+        target(run, earlier)
+
+
 def test_the_current_folder_is_not_taken_from_under_the_shell(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +161,7 @@ def test_an_earlier_export_is_replaced_by_force_alone(run: Path, tmp_path: Path)
     earlier = tmp_path / "earlier"
     earlier.mkdir()
     assert target(run, earlier, is_forced=False) == earlier, "an empty folder is nothing"
-    (earlier / "diffopt_manifest.json").write_text("{}")
+    (earlier / "diffopt_manifest.json").write_text(OF_NOTHING)
     for folder in (earlier, run / "export"):
         with pytest.raises(ConfigError, match="add --force"):
             target(run, folder, is_forced=False)

@@ -151,6 +151,35 @@ def test_a_folder_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["thesis.txt"]
 
 
+def test_what_came_to_the_place_meanwhile_is_left_as_it_is_where_the_check_refuses(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "export"
+
+    def refuse() -> None:
+        assert names_in(path) == ["thesis"]
+        raise CutOffError
+
+    def fill() -> None:
+        with replacing_folder(path, refuse) as temporary:
+            (temporary / "new").write_text("new")
+            path.mkdir()
+            (path / "thesis").write_text("years of work")
+
+    with pytest.raises(CutOffError):
+        fill()
+    assert names_in(path) == ["thesis"]
+    assert names_in(tmp_path) == ["export"]
+
+
+def test_a_file_that_came_to_the_place_of_a_folder_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "thesis.txt"
+    with pytest.raises(NotADirectoryError), replacing_folder(path):
+        path.write_text("years of work")
+    assert path.read_text() == "years of work"
+    assert names_in(tmp_path) == ["thesis.txt"]
+
+
 def test_a_link_to_a_folder_stays_and_leads_to_the_new_content(tmp_path: Path) -> None:
     path = tmp_path / "there"
     path.mkdir()
