@@ -142,7 +142,13 @@ def change_settings(
         raise RunError(f"{run.name} is {status.state}; start another run with these settings.")
     name = str(run.config_path)
     with _alone(run.path):
-        there = run.config_path.read_bytes().decode("utf-8")
+        try:
+            there = run.config_path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{name}: cannot be read: it is not UTF-8 at byte {error.start}. Save it as UTF-8, "
+                "then try again."
+            ) from error
         if based_on not in (None, there):
             raise ConfigError(
                 f"{name}: somebody else wrote it at this moment; look, and try again."
@@ -170,12 +176,18 @@ def _alone(folder: Path) -> Iterator[None]:
 def _cancel(run: RunFolder, command: Command) -> None:
     """Cancel a run that nobody works on, in its worker's place.
 
-    Raises RunError if one has just come.
+    Raises RunError if one has just come, with nothing asked of it.
     """
-    with CommandQueue(run.journal_path) as queue:
+    # the queue is opened first, for it refuses a newer program's journal; nothing is asked before
+    # the run is ours, or a worker that has just come would obey a command that was told to fail
+    with CommandQueue(run.journal_path) as queue, run.own():
         queue.withdraw()
         queue.send(command)
-    with run.own(), JournalWriter(run.journal_path) as journal:
+        _answer_cancel(run, command)
+
+
+def _answer_cancel(run: RunFolder, command: Command) -> None:
+    with JournalWriter(run.journal_path) as journal:
         end = RunCancelled(step=journal.last_step or 0, cancelled_by=command.issued_by)
         journal.begin_engine()  # whoever left without a word has now been spoken for
         journal.acknowledge(command, "done", end)

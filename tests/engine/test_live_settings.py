@@ -135,6 +135,16 @@ def test_a_client_writes_nothing_over_what_it_has_not_seen(
     assert run.config_path.read_text() == LIVE, "a comment is written too, and no news to a worker"
 
 
+def test_settings_that_are_not_utf_8_are_told_and_left(
+    run: RunFolder, journal: JournalWriter
+) -> None:
+    theirs = TEXT.encode() + b"# \xff\n"
+    run.config_path.write_bytes(theirs)
+    with pytest.raises(ConfigError, match=rf"config\.yaml: .*not UTF-8 at byte {len(theirs) - 2}"):
+        steering.change_settings(run, LIVE, client="test")
+    assert run.config_path.read_bytes() == theirs
+
+
 def test_without_a_worker_they_wait_in_the_file(run: RunFolder, journal: JournalWriter) -> None:
     assert steering.change_settings(run, LIVE, client="test") is None
     assert run.config_path.read_text() == LIVE

@@ -124,6 +124,19 @@ def test_a_run_without_a_worker_is_cancelled_by_the_one_who_asks(
     assert kept == ["stage-1-try-1.safetensors"]
 
 
+def test_a_cancel_refused_for_a_worker_that_has_just_come_is_not_obeyed_by_it(
+    run: RunFolder, writer: JournalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.emit(STOPPED)
+    status = run.status()
+    monkeypatch.setattr(RunFolder, "status", lambda _run: status)  # seen before it came
+    lock = FileLock(run.lock_path)
+    assert lock.try_take(run.name)
+    with lock, pytest.raises(RunError, match="is worked on by process"):
+        send(run, CommandKind.CANCEL_RUN, client="a test")
+    assert writer.pending() == []
+
+
 @pytest.mark.parametrize("event", [FINISHED, CANCELLED])
 def test_what_is_over_for_good_is_neither_steered_nor_taken_up(
     run: RunFolder, writer: JournalWriter, started: list[RunFolder], event: Event
