@@ -243,7 +243,7 @@ def delete_trash(options: argparse.Namespace) -> int:
     if there and not options.yes and not _has_agreed(len(there)):
         say("Nothing was deleted.")
         return 0
-    count, freed = shelf.empty_trash(options.runs_dir)
+    count, freed = shelf.empty_trash(options.runs_dir, only=there)
     if options.json:
         say_json({"deleted": count, "freed_bytes": freed})
     else:

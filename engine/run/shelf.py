@@ -2,22 +2,28 @@
 
 An archived run stays where it is, with a marker that keeps it out of lists. The trash is a folder
 ``.trash`` beside the runs: going there and back is one rename each, under the run's own lock, so
-that no worker takes a run up on its way. Nothing is deleted but by `empty_trash`. Two programs that
-do the same at once get one result and one clear refusal.
+that no worker takes a run up on its way. Nothing is deleted but by `empty_trash`, which renames a
+run to ``.deleting-`` first: from then on it is no run any more, and what a kill leaves of it the
+next `empty_trash` deletes. Two programs that do the same at once get one result and one clear
+refusal.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import os
+import re
 import shutil
 import time
+import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 from engine.errors import RunError
-from engine.files import sync_path
+from engine.files import reason_of, sync_path
 from engine.run.commands import who_am_i
-from engine.run.disk import is_launch_alive, write_atomically
+from engine.run.disk import is_alive, is_launch_alive, write_atomically
 from engine.run.fact import Fact
 from engine.run.folder import RunFolder
 from engine.run.lock import FileLock, holder_of, is_locked
@@ -27,6 +33,9 @@ from engine.run.state import RunState
 TRASH = ".trash"
 _ARCHIVED = "archived.json"
 _TRASHED = "trashed.json"
+_DELETING = ".deleting-"
+# What a journal damaged in its values, not in its form, brings about where a state is made of them
+_SENSELESS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 class TrashedRun(Fact):
@@ -98,12 +107,16 @@ def list_trash(root: Path) -> list[TrashedRun]:
     Raises RunError where it cannot be read.
     """
     try:
-        paths = [path for path in (root / TRASH).iterdir() if is_run(path)]
+        paths = [
+            path
+            for path in (root / TRASH).iterdir()
+            if not path.name.startswith(_DELETING) and is_run(path)
+        ]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise RunError(
-            f"The trash {root / TRASH} cannot be read ({error.strerror}). "
+            f"The trash {root / TRASH} cannot be read ({reason_of(error)}). "
             "Choose another runs folder with --runs-dir."
         ) from error
     return sorted(map(_trashed, paths), key=lambda one: (one.time, one.path.name), reverse=True)
@@ -149,23 +162,36 @@ def restore(trashed: TrashedRun) -> RunFolder:
     return RunFolder.open(path)
 
 
-def empty_trash(root: Path) -> tuple[int, int]:
+def empty_trash(root: Path, *, only: Collection[TrashedRun] | None = None) -> tuple[int, int]:
     """Delete what is in the trash for good; returns (runs deleted, bytes freed).
 
-    A run that some process works on there is left.
+    `only`: what the person was asked about, as `list_trash` told it; what came later stays. A run
+    that some process works on there is left. What an emptying that was killed has left goes too,
+    and counts in bytes alone. Of a linked run the link goes, and what it leads to stays.
+
+    Raises RunError for the first that cannot be deleted, once all others are.
     """
-    count = freed = 0
-    for one in list_trash(root):
-        if is_locked(one.path / "lock"):
-            continue
-        size = folder_bytes(one.path)
+    count, freed, troubles = 0, 0, list[RunError]()
+    for path in _left_behind(root):
         try:
-            shutil.rmtree(one.path)
-        except FileNotFoundError:  # another emptied it at the same time
+            freed += _delete(path)
+        except (BlockingIOError, FileNotFoundError):
             continue
         except OSError as error:
-            raise _cannot(one.path, "deleted", error) from error
-        count, freed = count + 1, freed + size
+            troubles.append(_cannot(path, "deleted", error))
+    for one in list_trash(root):
+        if only is not None and one not in only:
+            continue
+        try:
+            size = _delete(one.path)
+        except (BlockingIOError, FileNotFoundError):  # gone: put back, or another deletes it
+            continue
+        except OSError as error:
+            troubles.append(_cannot(one.path, "deleted", error))
+        else:
+            count, freed = count + 1, freed + size
+    if troubles:
+        raise troubles[0]
     return count, freed
 
 
@@ -185,7 +211,8 @@ def _refuse_if_worked_on(run: RunFolder, done: str) -> None:
         status = run.status()
         is_held, pid = status.pid is not None, status.pid
         is_queued = status.state is RunState.QUEUED
-    except RunError:  # a damaged journal tells nothing, and the lock all that is needed
+    except (RunError, *_SENSELESS):
+        # a damaged journal tells nothing, and the lock all that is needed
         is_held, pid = is_locked(run.lock_path), holder_of(run.lock_path).pid
         is_queued = True
     if is_held:
@@ -214,6 +241,46 @@ def _moved(path: Path, bin_: Path) -> Path:
     raise RunError(f"{bin_} holds a thousand runs called {path.name}. Empty the trash first.")
 
 
+def _left_behind(root: Path) -> list[Path]:
+    """Return what was being deleted by processes that are gone, or by this one in vain."""
+    left: list[Path] = []
+    try:
+        for path in (root / TRASH).glob(f"{_DELETING}*"):
+            match = re.search(r"-(\d+)$", path.name)
+            pid = int(match[1]) if match else os.getpid()
+            # it got its name by a rename, which is the last change of the folder's own entry
+            if pid == os.getpid() or not is_alive(pid, at=path.lstat().st_ctime):
+                left.append(path)
+    except OSError:  # another deletes it at this moment, or the folder is closed: told by the list
+        pass
+    return left
+
+
+def _delete(path: Path) -> int:
+    """Delete a run or what is left of one; returns the bytes freed.
+
+    Raises BlockingIOError for one that is worked on, FileNotFoundError for one that is gone.
+    """
+    if path.is_symlink():
+        path.unlink()
+        return 0
+    if is_locked(path / "lock"):
+        raise BlockingIOError(errno.EWOULDBLOCK, "it is worked on", str(path))
+    # one rename, so that of two that delete, or one that puts back, just one has it
+    stem = path.name.removeprefix(_DELETING)[:40]
+    mine = path.with_name(f"{_DELETING}{stem}-{uuid.uuid4().hex[:8]}-{os.getpid()}")
+    path.rename(mine)
+    if is_locked(mine / "lock"):  # taken up at the last moment
+        mine.rename(path)
+        raise BlockingIOError(errno.EWOULDBLOCK, "it is worked on", str(path))
+    size = folder_bytes(mine)
+    try:
+        shutil.rmtree(mine)
+    except FileNotFoundError:  # some of it went by itself, as an onlooker's files do
+        shutil.rmtree(mine)
+    return size
+
+
 def _trashed(path: Path) -> TrashedRun:
     try:
         note = json.loads((path / _TRASHED).read_text(encoding="utf-8"))
@@ -237,5 +304,5 @@ def _cannot(path: Path, done: str, error: OSError) -> RunError:
     if isinstance(error, FileNotFoundError):
         return RunError(f"{path} is gone: it was moved or deleted meanwhile.")
     return RunError(
-        f"{path} cannot be {done} ({error.strerror}). Ask for write permission on {path.parent}."
+        f"{path} cannot be {done} ({reason_of(error)}). Ask for write permission on {path.parent}."
     )

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from engine.cli import main
-from engine.run import JournalWriter, RunFolder
+from engine.commands import listing
+from engine.run import JournalWriter, RunFolder, shelf
 from engine.run.events import (
     Evaluated,
     Event,
@@ -98,6 +99,20 @@ def test_emptying_the_trash_must_be_agreed_to(diffopt: Diffopt) -> None:
     assert (code, done["deleted"]) == (0, 1)
     assert diffopt("trash")[1] == []
     assert diffopt("empty-trash")[1]["deleted"] == 0, "nobody need be asked for nothing"
+
+
+def test_emptying_deletes_what_was_asked_about_and_nothing_thrown_meanwhile(
+    diffopt: Diffopt, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def agree(count: int) -> bool:
+        assert count == 1
+        shelf.trash(RunFolder.open(root / "second"), client="another terminal")
+        return True
+
+    diffopt("trash", "first")
+    monkeypatch.setattr(listing, "_has_agreed", agree)
+    assert diffopt("empty-trash")[1]["deleted"] == 1
+    assert names(diffopt("trash")[1]) == ["second"]
 
 
 def test_a_run_that_is_worked_on_is_not_thrown(diffopt: Diffopt, root: Path) -> None:

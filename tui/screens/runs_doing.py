@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from pathlib import Path
 
 from textual import work
 from textual.content import Content
@@ -219,10 +220,12 @@ class RunDeeds(DiffoptScreen):
         if not self._thrown:
             return
         try:
-            run = shelf.restore(self._thrown.pop())
+            run = shelf.restore(self._thrown[-1])
         except DiffoptError as error:
             self.diffopt.tell(str(error), "error")
+            self._forget_gone()
         else:
+            self._thrown.pop()
             self.diffopt.tell(f"{run.name} is back")
         self._list()
 
@@ -230,20 +233,36 @@ class RunDeeds(DiffoptScreen):
     async def action_empty_trash(self) -> None:
         """Ask, then delete what is in the trash for good."""
         root = self.diffopt.runs_dir
-        there = shelf.list_trash(root)
-        if not there:
-            self.diffopt.tell("The trash is empty.")
-            return
-        size = await asyncio.to_thread(shelf.folder_bytes, root / shelf.TRASH)
-        if await self.diffopt.ask(about_emptying(len(there), words.bytes_(size))) != "yes":
-            return
         try:
-            count, freed = await asyncio.to_thread(shelf.empty_trash, root)
+            there = shelf.list_trash(root)
+            if there:
+                size = await asyncio.to_thread(shelf.folder_bytes, root / shelf.TRASH)
+                question = about_emptying(len(there), words.bytes_(size))
+                if await self.diffopt.ask(question) != "yes":
+                    return
+            # with nothing to ask about, what an emptying that was cut off has left still goes
+            count, freed = await asyncio.to_thread(shelf.empty_trash, root, only=there)
         except DiffoptError as error:
             self.diffopt.tell(str(error), "error")
         else:
-            self._thrown.clear()
-            self.diffopt.tell(f"{count} runs deleted, {words.bytes_(freed)} freed")
+            is_empty = not there and not freed
+            told = f"{count} runs deleted, {words.bytes_(freed)} freed"
+            self.diffopt.tell("The trash is empty." if is_empty else told)
+        self._forget_gone()
+
+    def _forget_gone(self) -> None:
+        """Offer to take back only what still lies in the trash."""
+        self._thrown = [one for one in self._thrown if not _is_gone(one.path)]
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # a trash closed for now may be opened again
+        pass
+    return False
 
 
 def _held(state: str) -> str:

@@ -1,6 +1,7 @@
 """Runs are put away and come back whole; nothing that works is moved, nothing is lost."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from engine.errors import RunError
 from engine.run import JournalReader, RunFolder, RunState, find_run, list_runs, shelf
 from engine.run.disk import write_atomically
+from engine.run.schema import open_to_write
 
 pytestmark = pytest.mark.usefixtures("run")
 
@@ -155,3 +157,84 @@ def test_a_folder_that_cannot_be_written_is_told(run: RunFolder, root: Path) -> 
         throw(run)
     assert run.path.is_dir()
     assert shelf.list_trash(root) == []
+
+
+def test_an_emptying_cut_off_leaves_no_run_and_the_next_one_deletes_the_rest(
+    run: RunFolder, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(path: Path) -> None:
+        assert shelf.list_trash(root) == []
+        with pytest.raises(RunError, match="not in the trash any more"):
+            shelf.restore(thrown)
+        (path / "journal.sqlite").unlink()
+        raise KeyboardInterrupt
+
+    thrown = throw(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            shelf.empty_trash(root)
+    (left,) = (root / ".trash").iterdir()
+    other = left.with_name(left.name.replace(f"-{os.getpid()}", f"-{os.getppid()}"))
+    left.rename(other)
+    assert shelf.empty_trash(root) == (0, 0), "another process is at it"
+    other.rename(left.with_name(left.name.replace(f"-{os.getpid()}", "-999999999")))
+    count, freed = shelf.empty_trash(root)
+    assert count == 0
+    assert freed > 4 << 20  # the ballast
+    assert list((root / ".trash").iterdir()) == []
+
+
+def test_what_was_thrown_after_the_question_is_not_deleted(run: RunFolder, root: Path) -> None:
+    throw(run)
+    asked = shelf.list_trash(root)
+    later = throw(RunFolder.create(root, "seed: 1\n", name="later", mounts=[]))
+    assert shelf.empty_trash(root, only=asked)[0] == 1
+    assert shelf.list_trash(root) == [later]
+    assert shelf.empty_trash(root, only=[])[0] == 0
+
+
+def test_of_a_linked_run_the_link_is_deleted_alone(
+    run: RunFolder, root: Path, tmp_path: Path
+) -> None:
+    throw(run)
+    far = RunFolder.create(tmp_path / "far", "seed: 0\n", name="far", mounts=[])
+    (root / ".trash" / "a-link").symlink_to(far.path)
+    assert shelf.empty_trash(root)[0] == 2
+    assert list((root / ".trash").iterdir()) == []
+    assert list_runs(tmp_path / "far") == [far]
+    assert far.ballast_path.is_file()
+
+
+def test_one_that_cannot_be_deleted_does_not_keep_the_others(
+    run: RunFolder, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throw(run)
+    throw(RunFolder.create(root, "seed: 1\n", name="stubborn", mounts=[]))
+    rmtree = shutil.rmtree
+
+    def refuse(path: Path) -> None:
+        if "stubborn" in path.name:
+            raise OSError("without a number")
+        rmtree(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        with pytest.raises(RunError, match="without a number"):
+            shelf.empty_trash(root)
+    (left,) = (root / ".trash").iterdir()
+    assert left.name.startswith(".deleting-stubborn-")
+    assert shelf.empty_trash(root)[1] > 0
+
+
+def test_a_run_of_senseless_values_is_put_away_unless_a_process_holds_it(
+    run: RunFolder, root: Path
+) -> None:
+    with open_to_write(run.journal_path) as connection:
+        connection.execute("insert or replace into latest values ('progress', '5')")
+    connection.close()
+    with pytest.raises(TypeError):
+        run.status()
+    with run.own(), pytest.raises(RunError, match=rf"process {os.getpid()} works on it"):
+        throw(run)
+    assert throw(run).path.is_dir()

@@ -170,6 +170,52 @@ def test_the_trash_asks_takes_back_and_is_emptied_only_when_told(
     play(story, size)
 
 
+def test_an_undo_that_is_refused_can_be_done_later(root: Path, play: Callable[..., None]) -> None:
+    make(root, "a", STARTED, FAILED)
+
+    async def story(stage: Stage) -> None:
+        await stage.press("x", "y")
+        other = make(root, "a", STARTED, FAILED)
+        await stage.press("u")
+        assert "exists by now" in stage.told
+        other.path.rename(root / "b")
+        await stage.press("u")
+        assert "a is back" in stage.told
+        assert sorted(run.name for run in list_runs(root)) == ["a", "b"]
+
+    play(story)
+
+
+def test_a_trash_that_cannot_be_read_is_told(root: Path, play: Callable[..., None]) -> None:
+    make(root, "a", STARTED, FAILED)
+    (root / ".trash").symlink_to(".trash")
+
+    async def story(stage: Stage) -> None:
+        await stage.press("ctrl+x")
+        assert "cannot be read" in stage.told
+        assert stage.names == ["a"]
+
+    play(story)
+
+
+def test_the_dashboard_deletes_only_what_it_asked_about(
+    root: Path, play: Callable[..., None]
+) -> None:
+    make(root, "a", STARTED, FAILED)
+    later = make(root, "b", STARTED, FAILED)
+    shelf.trash(RunFolder.open(root / "a"), client="a test")
+
+    async def story(stage: Stage) -> None:
+        await stage.pilot.press("ctrl+x")
+        await until(lambda: isinstance(stage.app.screen, Dialog), stage.pilot.pause)
+        shelf.trash(later, client="another")
+        await stage.press("y")
+        await stage.app.workers.wait_for_complete()
+        assert [one.name for one in shelf.list_trash(root)] == ["b"]
+
+    play(story)
+
+
 def test_an_unreadable_run_is_listed_and_can_only_be_thrown_away(
     root: Path, play: Callable[..., None]
 ) -> None:
