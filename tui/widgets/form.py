@@ -160,7 +160,7 @@ class Form(FormRows):
         row = self.row
         if self.editor is not None and row is not None and row.setting is not None:
             text = self._words(row.setting)
-            self.editor = LineEditor(text, len(text))
+            self.editor, self._is_touched = LineEditor(text, len(text)), False
 
     # Keys
 

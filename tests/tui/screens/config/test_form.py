@@ -65,6 +65,27 @@ def test_backspace_in_an_empty_box_and_ctrl_d_are_the_default(
     play(story, size)
 
 
+def test_after_an_undo_in_an_open_box_leaving_it_changes_nothing(
+    play: Callable[..., Any],
+) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.go_to("training.seed")
+        await scene.press("enter", "ctrl+u", "5")
+        await scene.settle()
+        typed = scene.text
+        assert "seed: 5" in typed
+        await scene.press("ctrl+z")
+        assert scene.text == TEXT
+        assert scene.form.is_typing
+        await scene.press("enter")
+        await scene.settle()
+        assert scene.text == TEXT
+        await scene.press("ctrl+y")
+        assert scene.text == typed
+
+    play(story)
+
+
 def test_choices_and_switches_turn_with_enter_space_and_arrows(play: Callable[..., Any]) -> None:
     async def story(scene: Scene) -> None:
         await scene.go_to("training.states")
