@@ -11,7 +11,13 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from textual.keys import KEY_NAME_REPLACEMENTS, Keys, _character_to_key
+from textual.keys import (
+    KEY_NAME_REPLACEMENTS,
+    KEY_TO_UNICODE_NAME,
+    REPLACED_KEYS,
+    Keys,
+    _character_to_key,
+)
 
 from tui.keys import BY_ID, KEYS, Key, key_words
 from tui.wording import brief
@@ -66,18 +72,27 @@ def _names(keys: str) -> list[str]:
 
 
 def _is_key(name: str) -> bool:
+    """Return whether a terminal can send a key that Textual calls so."""
     *modifiers, last = name.split("+")
+    if name in _NAMES:
+        return True
     if any(modifier not in _MODIFIERS for modifier in modifiers):
         return False
-    return len(last) == 1 or last in _NAMES or _is_character(last)
+    if not _is_character(last):
+        return last in _NAMES
+    # with shift a terminal sends another character, and the small one where ctrl or alt is held
+    return not modifiers or last == "space" or (modifiers != ["shift"] and not last.isupper())
 
 
 def _is_character(name: str) -> bool:
+    if len(name) == 1:
+        return _character_to_key(name) == name
+    full = REPLACED_KEYS.get(name, name)
     try:
-        unicodedata.lookup(name.replace("_", " ").upper())
+        character = unicodedata.lookup(KEY_TO_UNICODE_NAME.get(full, full.replace("_", " ")))
     except KeyError:
         return False
-    return True
+    return _character_to_key(character) == name
 
 
 def _clash(taken: Mapping[str, str]) -> tuple[str, str, str] | None:

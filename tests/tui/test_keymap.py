@@ -34,6 +34,34 @@ def test_keys_are_taken_as_they_are_written(wanted: dict[str, Any], taken: dict[
 
 
 @pytest.mark.parametrize(
+    "key",
+    [
+        "Space", "Escape", "Tab", "Backspace", "solidus", "low_line", "digit_one", "ctrl+/",
+        "shift+a", "shift+slash", "ctrl+P", "ctrl++", "snowmen",
+    ],
+)  # fmt: skip
+def test_a_name_that_no_terminal_sends_is_no_key(key: str) -> None:
+    assert checked({"run.pause": key}) == (
+        {},
+        [f"run.pause: '{key}' is no key; left out. Keys are written as p, f8, ctrl+p, space."],
+    )
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "space", "escape", "backspace", "slash", "underscore", "full_stop", "less_than_sign", "<",
+        "snowman", "ä", "ctrl+@", "ctrl+slash", "ctrl+shift+a", "alt+p", "shift+f5", "shift+enter",
+        "shift+space",
+    ],
+)  # fmt: skip
+def test_a_name_that_a_terminal_sends_is_a_key(key: str) -> None:
+    taken, problems = checked({"runs.empty_trash": key})
+    assert not any("is no key" in problem for problem in problems)
+    assert taken or problems, "taken, or another's"
+
+
+@pytest.mark.parametrize(
     ("wanted", "problem"),
     [
         (
