@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from engine.config import DiffusionOptimizationConfig, load_config
-from engine.errors import RunError
+from engine.errors import ConfigError, RunError
 from engine.memory import Memory, Record
 from engine.models.diffusion import DiffusionModel
 from engine.models.loading import LoadedModel, load_model
@@ -32,7 +32,7 @@ def student_of_run(folder: RunFolder) -> RunStudent:
 
     Raises:
         RunError: none has passed yet, or its weights are not there any more.
-        ConfigError: the run's settings cannot be read.
+        ConfigError: the run's settings cannot be read, or are not those it was trained with.
     """
     config = load_config(folder.config_path)
     name, report, trained = _last_accepted(folder)
@@ -47,6 +47,13 @@ def student_of_run(folder: RunFolder) -> RunStudent:
     original.model.narrow(precision)
     grid = original.model.grid
     places = {t: i for i, t in enumerate(grid.timesteps)}
+    if lost := [t for t in report.timesteps if t not in places]:
+        raise ConfigError(
+            f"{folder.config_path}: the student was trained at timestep {lost[0]}, which is not "
+            f"among those of original.steps {config.original.steps} with original.spacing "
+            f"{config.original.spacing or 'null'}; set both, and model_path, to what the run began "
+            "with."
+        )
     chosen = grid.subset([places[t] for t in report.timesteps], report.grid_name)
     kind = config.training.student_prediction
     student = original.model.student(

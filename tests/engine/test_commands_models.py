@@ -329,6 +329,22 @@ def test_what_comes_to_the_place_while_the_student_is_loaded_is_never_replaced(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
 
 
+def test_a_run_whose_settings_lost_the_grid_it_was_trained_on_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, student = a_run(tmp_path / "runs", "bundled:digits", lora=False)
+    text = folder.config_path.read_text()
+    assert "  steps: 8" in text
+    folder.config_path.write_text(text.replace("  steps: 8", "  steps: 7"))
+    words = ("--runs-dir", tmp_path / "runs", "--to", tmp_path / "out")
+    code, _, error = run(capsys, "export", "one", *words)
+    assert (code, error.count("\n")) == (2, 1)
+    assert f"{folder.config_path}: the student was trained at timestep" in error
+    assert f" {student.grid.timesteps[1]}, " in error
+    assert "original.steps 7" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_certify_without_the_extra_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
