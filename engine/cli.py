@@ -84,12 +84,15 @@ def _called(arguments: Sequence[str] | None) -> int:
 
 
 def _told(message: str, code: int = 2) -> int:
-    # one line, whatever was given; and a name may hold what would steer the terminal
-    message = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message)
     with suppress(OSError):  # nobody can be told that standard error is full
-        sys.stderr.write(f"diffopt: {message}\n")
+        sys.stderr.write(f"diffopt: {_plain(message)}\n")
         sys.stderr.flush()
     return code
+
+
+def _plain(message: str) -> str:
+    """Return it on one line, whatever was given; a name may hold what would steer the terminal."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in message)
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,7 +100,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong and end with exit code 2."""
-        self.exit(2, f"diffopt: {message.removeprefix('argument ')}. See `{self.prog} --help`.\n")
+        message = _plain(message.removeprefix("argument "))
+        self.exit(2, f"diffopt: {message}. See `{self.prog} --help`.\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         # argparse itself keeps silent where this fails
@@ -212,7 +216,6 @@ def _add_model_commands(commands: Any) -> None:
     schedule.add_argument(
         "--top", type=positive, default=3, metavar="N", help="rows for each step count (3)"
     )
-
     _add_prompt_options(schedule)
 
     evaluate = _command(

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from engine.files import expanded, reason_of
 
+LARGEST = 2**31 - 1
+"""The largest size that an array may have along one side."""
+
 
 def whole(text: str) -> int:
     """Return a whole number."""
@@ -19,10 +22,12 @@ def whole(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """Return a whole number from 1."""
+    """Return a whole number from 1 that an array's size can be."""
     value = whole(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
+    if value > LARGEST:
+        raise argparse.ArgumentTypeError(f"{text} is too large; wanted at most {LARGEST}")
     return value
 
 

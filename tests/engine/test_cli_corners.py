@@ -47,6 +47,33 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.parametrize("option", ["--count", "--height", "--steps"])
+def test_a_number_that_no_array_can_have_is_told(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = told(capsys, *SAMPLE, "--out", "a.png", option, "9" * 20)
+    assert f"{option}: {'9' * 20} is too large; wanted at most 2147483647." in error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("doctor", "a\x1b[31m\nb"),
+        ("a\x1b[31m\nb",),
+        ("sample", "m", "--out", "x", "--a\x1b[31m\nb"),
+        ("runs", "--all=a\x1b[31m\nb"),
+        ("schedule", "m", "--top", "a\x1b[31m\nb"),
+        ("evaluate", "m", "--against", "m", "--mode", "a\x1b[31m\nb"),
+    ],
+)
+def test_an_unknown_word_never_steers_the_terminal(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = told(capsys, *words)
+    assert r"a\x1b[31m" in error
+    assert error.removesuffix("\n").isprintable()
+
+
 # Where samples go
 
 
