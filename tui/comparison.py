@@ -19,7 +19,7 @@ from engine.run import JournalReader, RunFolder
 from engine.run.events import Evaluated, SamplesSaved, StageAccepted
 from engine.run.fact import Fact
 from engine.run.figures import is_figure
-from tui.broken import BROKEN
+from tui.broken import BROKEN, why
 from tui.fold import fold
 from tui.gallery import SampleFile
 from tui.state import RunView
@@ -96,7 +96,7 @@ def read_compared(path: Path, place: int) -> Compared:
     try:
         return _read(RunFolder(path), place)
     except BROKEN as error:
-        return Compared(path, place, problem=str(error) or type(error).__name__)
+        return Compared(path, place, problem=why(path / "journal.sqlite", error))
 
 
 def _read(run: RunFolder, place: int) -> Compared:
@@ -195,17 +195,9 @@ def differences(runs: Sequence[Compared]) -> list[tuple[str, tuple[str, ...]]]:
 
     What a file does not name is its default.
     """
-    import yaml
+    from tui.schema import defaults, settings_in
 
-    from tui.schema import defaults, flat
-
-    found: list[dict[str, Any]] = []
-    for run in runs:
-        try:
-            content = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            content = None
-        found.append(flat(content) if isinstance(content, dict) else {})
+    found = [settings_in(run.path / "config.yaml") or {} for run in runs]
     keys = list(dict.fromkeys(key for one in found for key in one))
     usual = defaults()
     rows = [(key, tuple(str(one.get(key, usual.get(key, "—"))) for one in found)) for key in keys]

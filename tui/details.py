@@ -17,7 +17,7 @@ from textual.content import Content
 from engine.run import JournalReader, MetricPoint, RunFolder
 from engine.run.fact import Fact
 from tui import format as words
-from tui.broken import BROKEN
+from tui.broken import BROKEN, why
 from tui.fold import fold, with_progress
 from tui.listing import RunRow
 from tui.plot import bars, columns_of, limits_of
@@ -58,7 +58,7 @@ def read_details(row: RunRow) -> Details:
             loss = tuple(reader.metrics("loss", points=_POINTS))
             notice = reader.notice or ""
     except BROKEN as error:
-        return Details(view=RunView(), problem=str(error) or "it cannot be read")
+        return Details(view=RunView(), problem=why(run.journal_path, error))
     last = max((one for one in told if one.level != "DEBUG"), key=lambda one: one.id, default=None)
     return Details(
         view=view,
@@ -78,21 +78,16 @@ def changed_settings(path: Path, label: str = "") -> tuple[tuple[str, str], ...]
     Where there is none of that name, those that are not the defaults; None where the file cannot be
     read.
     """
-    import yaml
-
-    from tui.schema import defaults, flat
+    from tui.schema import defaults, flat, settings_in
     from tui.yaml_spelling import is_same
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
-    if not isinstance(content, dict):
+    found = settings_in(path)
+    if found is None:
         return None
     usual = defaults() | flat(_recipe(label))
     return tuple(
         (key, _plain(value))
-        for key, value in flat(content).items()
+        for key, value in found.items()
         if key not in usual or not is_same(usual[key], value)
     )
 

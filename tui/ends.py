@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.run import RunFolder
+from engine.run.schema import JournalBusy
 from tui.broken import BROKEN
 
 _AT_WORK = ("running", "paused", "stopping", "stuck", "queued")
+_PATIENCE_SECONDS = 0.05  # for one who has locked a journal: others wait to be read
 _OVER = ("done", "failed", "cancelled", "lost")
 
 
@@ -30,11 +32,17 @@ class Ends:
         return [path for path, state in self._states.items() if state in _AT_WORK and path != here]
 
     def states_now(self, paths: list[Path]) -> list[tuple[Path, str]]:
-        """Read the states of runs; one that cannot be read any more is forgotten."""
+        """Read the states of runs; one that cannot be read any more is forgotten.
+
+        One whose journal is merely locked just now is passed over.
+        """
         found: list[tuple[Path, str]] = []
         for path in paths:
             try:
-                found.append((path, str(RunFolder(path).state())))
+                status = RunFolder(path).status(patience_seconds=_PATIENCE_SECONDS)
+                found.append((path, str(status.state)))
+            except JournalBusy:
+                continue
             except BROKEN:
                 self._states.pop(path, None)
         return found

@@ -13,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Any
 
-from engine.errors import DiffoptError
 from engine.run import CommandRecord, JournalReader, MetricPoint, RunFolder, RunState, RunStatus
 from engine.run.fact import Fact, changed
 from engine.run.reader import Poll
 from engine.run.schema import JournalBusy
-from tui.broken import BROKEN
+from tui.broken import BROKEN, why
 from tui.fold import fold, with_progress
 from tui.logbook import LogBook, WorkerLog
 from tui.pages import JOURNALS
@@ -160,17 +159,10 @@ class Follower:
         except BROKEN as error:
             self._let_go()
             gone = self._gone()
-            why = gone or self._why(error)
-            self._tell(why, is_gone=bool(gone), is_damage=not isinstance(error, JournalBusy))
+            reason = gone or why(self.run.journal_path, error)
+            self._tell(reason, is_gone=bool(gone), is_damage=not isinstance(error, JournalBusy))
             return False
         return has_more
-
-    def _why(self, error: Exception) -> str:
-        """Return what cannot be read; what Python says of a value says nothing to a person."""
-        if isinstance(error, DiffoptError | OSError):
-            return str(error)
-        kind = type(error).__name__
-        return f"{self.run.journal_path} holds a value that means nothing ({kind}: {error})."
 
     async def _follow(self) -> None:
         while True:

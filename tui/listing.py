@@ -7,7 +7,9 @@ costs a few events; one that is not is folded whole, as on Live, so that both sc
 
 from __future__ import annotations
 
+import math
 import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import field
@@ -27,7 +29,8 @@ from engine.run.events import (
     StageStarted,
 )
 from engine.run.fact import Fact, changed
-from tui.broken import BROKEN
+from engine.run.schema import JournalBusy
+from tui.broken import BROKEN, why
 from tui.fold import fold, with_progress
 from tui.pace import progress_of, seconds_left
 from tui.pages import JOURNALS
@@ -36,6 +39,7 @@ from tui.telling import headline
 
 BUDGET_SECONDS = 0.03  # for reading journals in one refresh
 UNREADABLE = "damaged"
+_PATIENCE_SECONDS = 0.05  # for one who has locked a journal: the screen must not wait with us
 _OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 _BRIEF = (
     RunQueued, RunStarted, RunPlanned, StageStarted, StageAccepted, RunFinished, RunFailed,
@@ -103,7 +107,9 @@ class Listing:
         self._rows: dict[Path, RunRow] = {}
         self._marks: dict[Path, Mark] = {}
         self._views: dict[Path, RunView] = {}
+        self._inodes: dict[Path, int] = {}  # of the journals, to tell a new run of an old name
         self._unchecked: set[Path] = set()  # read, while their pages are still being checked
+        self._busy: dict[Path, float] = {}  # locked by another program, and when that was found
 
     def refresh(self, budget_seconds: float = BUDGET_SECONDS) -> bool:
         """Read what changed; returns whether all is read, False where time was up.
@@ -113,29 +119,38 @@ class Listing:
         deadline = self._clock() + budget_seconds
         found = self._found()
         for path in [path for path in self._rows if path not in found]:
-            for known in (self._rows, self._marks, self._views):
+            for known in (self._rows, self._marks, self._views, self._inodes, self._busy):
                 known.pop(path, None)
             self._unchecked.discard(path)
         for path, created in found.items():
             if path not in self._rows:
                 self._rows[path] = RunRow(path, created=created)
+        has_waited = False
         for path in sorted(found, key=self._urgency):
             mark = mark_of(path)
+            self._forget_other(path, mark[0])
             row = self._rows[path]
             is_known = mark == self._marks.get(path) and row.state in (*_OVER, UNREADABLE)
             if is_known and not self._is_checked_since(path):
                 continue
+            if path in self._busy and has_waited and self._clock() >= deadline:
+                continue
             self._unchecked.discard(path)
-            self._rows[path] = self._read(path, mark, row)
-            self._marks[path] = mark
+            try:
+                self._rows[path] = self._read(path, mark, row)
+                self._marks[path] = mark
+                self._busy.pop(path, None)
+            except JournalBusy:  # what is known stays, and the next refresh tries again
+                self._busy[path] = self._clock()
+                has_waited = True
             if self._clock() >= deadline and self.is_pending:
                 return False
         return True
 
     @property
     def is_pending(self) -> bool:
-        """Whether some run was never read."""
-        return any(not row.state for row in self._rows.values())
+        """Whether some run was never read, though nobody has locked its journal."""
+        return any(not row.state and row.path not in self._busy for row in self._rows.values())
 
     def rows(self) -> list[RunRow]:
         """Return the rows, newest first."""
@@ -154,10 +169,21 @@ class Listing:
         except OSError:  # thrown away since
             return True
 
-    def _urgency(self, path: Path) -> tuple[bool, float]:
-        """Return what is to be read first: what was never read, the newest of it first."""
+    def _forget_other(self, path: Path, inode: int) -> None:
+        """Forget what is known of a run in whose place there is another journal."""
+        if inode and inode != self._inodes.setdefault(path, inode):
+            self._inodes[path] = inode
+            self._marks.pop(path, None)
+            self._views.pop(path, None)
+            self._rows[path] = RunRow(path, created=_made(path))
+
+    def _urgency(self, path: Path) -> tuple[float, bool, float]:
+        """Return what is to be read first: what was never read, the newest of it first.
+
+        Locked journals come last, the one that was tried longest ago before the others.
+        """
         row = self._rows[path]
-        return bool(row.state), -row.created
+        return self._busy.get(path, -math.inf), bool(row.state), -row.created
 
     def _found(self) -> dict[Path, float]:
         """Return the run folders there are, with about when each was made."""
@@ -174,18 +200,19 @@ class Listing:
         root = self.root.absolute()
         for name in names:
             path = root / name
-            if path in self._rows:
-                if (path / "journal.sqlite").exists():
-                    found[path] = self._rows[path].created
-                continue
+            known = self._rows.get(path)
             try:
-                (path / "journal.sqlite").stat()
-                found[path] = (path / "config.yaml").stat().st_mtime
-            except FileNotFoundError:
-                if (path / "journal.sqlite").is_file():
-                    found[path] = 0.0
-            except OSError:
+                facts = (path / "journal.sqlite").stat()
+            except (FileNotFoundError, NotADirectoryError):
                 continue
+            except OSError:  # it is closed to us: a run that was listed shows as unreadable
+                if known is not None:
+                    found[path] = known.created
+                continue
+            if known is not None:
+                found[path] = known.created
+            elif stat.S_ISREG(facts.st_mode):
+                found[path] = _made(path)
         return found
 
     def _read(self, path: Path, mark: Mark, known: RunRow) -> RunRow:
@@ -194,9 +221,9 @@ class Listing:
         try:
             if is_same and known.is_readable and known.view is not None:
                 return self._stated(run, known, known.view, None)
-            with JournalReader(run.journal_path) as reader, reader.snapshot():
+            with _opened(run) as reader, reader.snapshot():
                 latest = reader.latest()
-                status = run.status(latest)
+                status = run.status(latest, patience_seconds=_PATIENCE_SECONDS)
                 if status.state in _OVER:
                     # its few facts may be whole where other pages are not
                     problem = JOURNALS.problem(run.journal_path)
@@ -212,15 +239,18 @@ class Listing:
                 view = with_progress(view, latest.get("phase"), _time_of(latest, view))
             self._views[path] = view
             return self._stated(run, known, view, latest)
+        except JournalBusy:
+            raise
         except BROKEN as error:
-            if not path.exists():  # thrown away between looking and reading
+            if _is_gone(path):  # thrown away between looking and reading
                 return known
-            return RunRow(path, UNREADABLE, created=known.created, reason=str(error))
+            reason = why(run.journal_path, error)
+            return RunRow(path, UNREADABLE, created=known.created, reason=reason)
 
     def _stated(
         self, run: RunFolder, known: RunRow, view: RunView, latest: dict[str, Any] | None
     ) -> RunRow:
-        status = run.status(latest)
+        status = run.status(latest, patience_seconds=_PATIENCE_SECONDS)
         accepted = [stage for stage in view.stages if stage.state == "accepted"]
         best = accepted[-1] if accepted else None
         passed = best.current if best is not None else None
@@ -236,8 +266,8 @@ class Listing:
             original_steps=view.original_steps,
             steps=best.output_steps if best else None,
             target_steps=view.target_steps,
-            created=view.queued or known.created,
-            ended=view.ended,
+            created=float(view.queued or known.created),
+            ended=None if view.ended is None else float(view.ended),
             eta_seconds=seconds_left(view) if is_working and status.pid is not None else None,
             reason=status.reason,
             label=view.label,
@@ -257,7 +287,7 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
     for stored in events:
         match stored.event:
             case RunQueued() as event:
-                row = changed(row, created=stored.time, label=event.label)
+                row = changed(row, created=float(stored.time), label=event.label)
             case RunStarted() as event:
                 row = changed(row, device=event.device)
             case RunPlanned() as event:
@@ -288,13 +318,13 @@ def _brief(path: Path, created: float, events: list[StoredEvent]) -> RunRow:
                     reason=event.result,
                     stage="",
                     progress=1.0,
-                    ended=stored.time,
+                    ended=float(stored.time),
                 )
             case RunFailed() as event:
-                row = changed(row, reason=event.message, progress=None, ended=stored.time)
+                row = changed(row, reason=event.message, progress=None, ended=float(stored.time))
             case RunCancelled() as event:
                 reason = f"by {event.cancelled_by}"
-                row = changed(row, reason=reason, progress=None, ended=stored.time)
+                row = changed(row, reason=reason, progress=None, ended=float(stored.time))
             case _:
                 pass
     return row
@@ -313,12 +343,44 @@ def _time_of(latest: dict[str, Any], view: RunView) -> float:
 
 
 def mark_of(path: Path) -> Mark:
-    """Return what tells that a run's row may have changed, without opening anything."""
+    """Return what tells that a run's row may have changed, without opening anything.
+
+    The first is the journal's inode, 0 where it cannot be told.
+    """
     marks: list[Any] = []
     for name in ("journal.sqlite", "journal.sqlite-wal"):
         try:
             facts = (path / name).stat()
-            marks += [facts.st_mtime_ns, facts.st_size]
+            marks += [facts.st_ino, facts.st_mtime_ns, facts.st_size]
         except OSError:
-            marks += [0, 0]
-    return (*marks, (path / "archived.json").exists())
+            marks += [0, 0, 0]
+    return (*marks, _exists(path / "archived.json"))
+
+
+def _opened(run: RunFolder) -> JournalReader:
+    return JournalReader(run.journal_path, patience_seconds=_PATIENCE_SECONDS)
+
+
+def _made(path: Path) -> float:
+    """Return about when a run was made; 0.0 where that cannot be told."""
+    try:
+        return (path / "config.yaml").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is such a file; False where one may not look."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_gone(path: Path) -> bool:
+    """Return whether there is no such folder; False where one may not look."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False

@@ -1,4 +1,4 @@
-"""The settings as a form sees them: every key with its kind, bounds, unit and help. Pure.
+"""The settings as a form sees them: every key with its kind, bounds, unit and help.
 
 Made from `engine.config.describe_fields` alone, so that form and engine cannot disagree.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import types
 import typing
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from engine.run.fact import Fact
+from tui.broken import BROKEN
 
 Kind = Literal[
     "bool", "choice", "int", "float", "text", "path", "ints", "floats", "texts", "choices"
@@ -93,6 +95,21 @@ def key_order() -> tuple[str, ...]:
 def defaults() -> dict[str, Any]:
     """Return the default of every key that has one."""
     return {key: one.default for key, one in settings_by_key().items() if not one.is_required}
+
+
+def settings_in(path: Path) -> dict[str, Any] | None:
+    """Return the settings that a file names, by their dotted keys; None where it cannot be read.
+
+    The file may hold anything: PyYAML lets IndexError (`!!int ''`) and others out, and
+    RecursionError where brackets are nested some thousand deep.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return flat(content) if isinstance(content, dict) else None
+    except (*BROKEN, RecursionError, yaml.YAMLError):
+        return None
 
 
 def flat(data: typing.Mapping[Any, Any]) -> dict[str, Any]:

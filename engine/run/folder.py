@@ -40,7 +40,7 @@ from engine.run.lock import FileLock, holder_of, is_locked
 from engine.run.mounts import Mount, network_file_system
 from engine.run.queue import TrainingQueue
 from engine.run.reader import JournalReader
-from engine.run.schema import create_journal
+from engine.run.schema import BUSY_TIMEOUT_MS, create_journal
 from engine.run.state import RunFacts, RunState, derive_state
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -246,10 +246,16 @@ class RunFolder(Fact):
         """Return the run's state; see `status`."""
         return self.status().state
 
-    def status(self, latest: Mapping[str, Any] | None = None) -> RunStatus:
+    def status(
+        self,
+        latest: Mapping[str, Any] | None = None,
+        *,
+        patience_seconds: float = BUSY_TIMEOUT_MS / 1000,
+    ) -> RunStatus:
         """Return the run's state with its reasons.
 
-        `latest` saves opening the journal for one who has just read it.
+        `latest` saves opening the journal for one who has just read it. JournalBusy where another
+        program has it locked for longer than `patience_seconds`.
         """
         is_held = is_locked(self.lock_path)
         if latest is not None:
@@ -258,7 +264,7 @@ class RunFolder(Fact):
                 return status
         # a worker may come or go between looks at the lock and at the journal: look until none does
         while True:
-            with JournalReader(self.journal_path) as reader:
+            with JournalReader(self.journal_path, patience_seconds=patience_seconds) as reader:
                 latest = reader.latest()
             was_held, is_held = is_held, is_locked(self.lock_path)
             if was_held == is_held:

@@ -209,6 +209,15 @@ def test_the_differences_are_those_of_the_settings(recorded: Callable[[str], Run
     assert again == {}
 
 
+@pytest.mark.parametrize("text", ["seed: !!int ''", "seed: " + "[" * 3000])
+def test_a_config_that_cannot_be_read_differs_from_others(tmp_path: Path, text: str) -> None:
+    odd = RunFolder.create(tmp_path, "seed: 1\n", name="odd", mounts=[])
+    odd.config_path.write_text(text)
+    plain = RunFolder.create(tmp_path, "training: {batch_size: 3}\n", name="plain", mounts=[])
+    runs = [read_compared(run.path, place) for place, run in enumerate((odd, plain))]
+    assert dict(differences(runs))["training.batch_size"] == ("64", "3")
+
+
 @pytest.mark.parametrize("axis", AXES)
 def test_both_files_of_an_export_are_whole(
     recorded: Callable[[str], RunFolder], tmp_path: Path, axis: str

@@ -36,3 +36,10 @@ def test_a_file_called_like_a_recipe_does_not_stand_for_it(
     (tmp_path / "tiny-sd").write_bytes(b"\xff")
     monkeypatch.chdir(tmp_path)
     assert changed_settings(config, "tiny-sd") == (("training.seed", "7"),)
+
+
+@pytest.mark.parametrize("text", ["seed: !!int ''", "seed: " + "[" * 3000, "- 1", "{", "\0"])
+def test_a_config_that_is_none_has_no_settings_to_tell(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    assert changed_settings(config) is None

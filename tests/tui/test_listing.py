@@ -192,9 +192,9 @@ def test_only_what_changed_is_read_again(root: Path, monkeypatch: pytest.MonkeyP
     import tui.listing as module
 
     class Counted(module.JournalReader):
-        def __init__(self, path: Path) -> None:
+        def __init__(self, path: Path, *, patience_seconds: float) -> None:
             opened.append(path.parent.name)
-            super().__init__(path)
+            super().__init__(path, patience_seconds=patience_seconds)
 
     monkeypatch.setattr(module, "JournalReader", Counted)
     listing.refresh()

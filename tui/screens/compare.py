@@ -13,7 +13,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
 
-from engine.run import RunFolder
+from engine.run import RunFolder, RunState
 from engine.run.fact import changed
 from tui.comparison import AXES, METRICS, Compared, read_compared
 from tui.format import clipped
@@ -27,6 +27,7 @@ from tui.widgets.pane import Pane
 from tui.widgets.samples import SamplesPane, open_on_desktop
 
 READ_SECONDS = 5.0
+_OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 EMPTY = (
     "Nothing is marked.",
     "",
@@ -92,9 +93,11 @@ class CompareScreen(DiffoptScreen):
         marked = self.diffopt.marked.places()
         for path in marked:
             mark = mark_of(path)
-            if self._marks.get(path) != mark or path not in self._known:
+            known = self._known.get(path)
+            # whoever dies writes nothing: only what is over stays as it was read
+            if known is None or known.state not in _OVER or self._marks.get(path) != mark:
                 self._known[path] = await asyncio.to_thread(read_compared, path, 0)
-                self._marks[path] = mark_of(path)
+                self._marks[path] = mark  # of before: what was written meanwhile is read next time
         runs = [changed(self._known[path], place=place) for path, place in marked.items()]
         if runs != self.runs or not runs:
             is_other = [run.path for run in runs] != [run.path for run in self.runs]

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeGuard
 
 from textual.pilot import Pilot
 
@@ -89,6 +90,43 @@ def test_no_marked_run_ends_the_dashboard(
             app = DiffoptApp(options)
             async with app.run_test(size=(120, 36)) as pilot:
                 await story(pilot, app, queued)
+
+    asyncio.run(on_stage())
+
+
+def test_a_worker_that_dies_is_told_though_it_writes_nothing(options: Options) -> None:
+    root = options.runs_dir
+
+    async def on_stage() -> None:
+        app = DiffoptApp(options)
+        async with app.run_test(size=(120, 36)) as pilot:
+
+            async def is_shown_as(state: str) -> None:
+                def states() -> list[str]:
+                    screen = app.screen_stack[0]
+                    return [run.state for run in screen.runs] if is_compare(screen) else []
+
+                def is_compare(screen: object) -> TypeGuard[CompareScreen]:
+                    return isinstance(screen, CompareScreen)
+
+                async def read() -> None:
+                    screen = app.screen_stack[0]
+                    if is_compare(screen):
+                        screen._read()
+                    await pilot.pause(0.02)
+
+                await until(lambda: states() == [state], read, lambda: str(states()))
+
+            run = RunFolder.create(root, "seed: 0\n", name="a", mounts=[])
+            app.marked.toggle(run.path)
+            journal = JournalWriter(run.journal_path)
+            with run.own():
+                journal.begin_engine()
+                journal.emit(RunStarted(pid=1, host="h", device="d"))
+                await pilot.press("4")
+                await is_shown_as("running")
+            await is_shown_as("lost")
+            journal.close()
 
     asyncio.run(on_stage())
 
