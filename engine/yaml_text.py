@@ -43,6 +43,10 @@ class SettingsLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Endless(yaml.MarkedYAMLError):
+    """A list or section that holds itself: `&a [*a]`."""
+
+
 SettingsLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -59,13 +63,23 @@ SettingsLoader.add_implicit_resolver(
 def parse_yaml(text: str, name: str) -> Any:
     """Return what `text` holds; raises ConfigError with the place, `name` standing for the text."""
     try:
-        return yaml.load(text, Loader=SettingsLoader)
+        loader = SettingsLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _refuse_endless(node)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         line, column = place_of(error, text)
         where = f"{name}: line {line}, column {column}" if line else name
         mend = "Check the indentation and colons there."
         if isinstance(error, yaml.reader.ReaderError):
             mend = "Take it out."
+        elif isinstance(error, _Endless):
+            mend = "Write out what it stands for."
         raise ConfigError(f"{where}: not valid YAML: {problem_of(error)}. {mend}") from error
     except UNREADABLE as error:
         raise ConfigError(
@@ -76,6 +90,26 @@ def parse_yaml(text: str, name: str) -> Any:
         raise ConfigError(
             f"{name}: not valid YAML: nested too deep. Settings are sections of 'key: value' lines."
         ) from error
+
+
+def _refuse_endless(root: yaml.Node) -> None:
+    """Raise _Endless where an alias stands within what it stands for: no walk of that ends."""
+    open_: set[int] = set()
+    done: set[int] = set()
+
+    def walk(node: yaml.Node) -> None:
+        if not isinstance(node, yaml.CollectionNode) or id(node) in done:
+            return
+        if id(node) in open_:
+            raise _Endless(None, None, "an alias stands within itself", node.start_mark)
+        open_.add(id(node))
+        for part in node.value:
+            for one in part if isinstance(part, tuple) else (part,):
+                walk(one)
+        open_.remove(id(node))
+        done.add(id(node))
+
+    walk(root)
 
 
 def place_of(error: yaml.YAMLError, text: str) -> tuple[int, int] | tuple[None, None]:

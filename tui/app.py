@@ -313,13 +313,21 @@ class DiffoptApp(Wardrobe, inherit_bindings=False):
             loop.add_signal_handler(signal.SIGHUP, self._hung_up)
             loop.add_signal_handler(signal.SIGTERM, self.exit)
 
-    def _hung_up(self) -> None:
-        """Save what would be lost and be gone: nobody can see the screen any more."""
+    def exit(self, *args: Any, **options: Any) -> None:
+        """Leave, by whatever way, with what was typed until now kept."""
+        self._keep_typed()
+        super().exit(*args, **options)
+
+    def _keep_typed(self) -> None:
         for stack in self._screen_stacks.values():
             for screen in stack:
                 if isinstance(screen, DiffoptScreen):
                     with suppress(Exception):
                         screen.on_hangup()
+
+    def _hung_up(self) -> None:
+        """Save what would be lost and be gone: nobody can see the screen any more."""
+        self._keep_typed()
         sys.stdout = sys.stderr = None
         os._exit(128 + signal.SIGHUP)
 

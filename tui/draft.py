@@ -53,6 +53,7 @@ class Draft:
         self._text = source.text
         self._undo: list[_Step] = []
         self._redo: list[_Step] = []
+        self._trimmed = 0  # steps that the stack was too short for
         self._kept: str | None = None
         self._kept_at: Path | None = None
         self._changed: list[Difference] | None = None
@@ -122,23 +123,10 @@ class Draft:
 
     def as_command(self) -> str | None:
         """Return `diffopt run SOURCE --set ...` that does the same; None while it is wrong."""
-        import shlex
+        from tui.draft_command import command_of
 
-        from tui.yaml_spelling import spell
-
-        if self.checked.config is None:
-            return None
-        base = self._base_of_command()
-        now = flat(self.checked.config.to_dict())
-        words = ["diffopt", "run", str(self.source.path or self.source.words)]
-        for key, value in now.items():
-            if not is_same(base.get(key, MISSING), value):
-                words += ["--set", f"{key}={spell(value)}"]
-        return shlex.join(words)
-
-    def _base_of_command(self) -> dict[str, Any]:
-        config = check_text(self.source.text, self.source.name).config
-        return flat(config.to_dict()) if config is not None else {}
+        config = self.checked.config
+        return command_of(self.source, config) if config is not None else None
 
     # Changing
 
@@ -159,6 +147,7 @@ class Draft:
             self._undo[-1] = _Step(last.text, what, now)
         else:
             self._undo.append(_Step(self._text, what, now))
+            self._trimmed += max(0, len(self._undo) - _MOST_STEPS)
             del self._undo[:-_MOST_STEPS]
         self._redo.clear()
         self._take(text)
@@ -211,13 +200,14 @@ class Draft:
     def mark(self) -> int:
         """Return a place in the stack to `rewind` to."""
         self.end_step()
-        return len(self._undo)
+        return self._trimmed + len(self._undo)
 
     def rewind(self, mark: int) -> None:
-        """Take back all since `mark`, as if it had never been."""
-        if len(self._undo) > mark:
-            text = self._undo[mark].text
-            del self._undo[mark:]
+        """Take back all since `mark`, as if it had never been, as far as the stack reaches."""
+        place = max(0, mark - self._trimmed)
+        if len(self._undo) > place:
+            text = self._undo[place].text
+            del self._undo[place:]
             self._take(text)
 
     def undo(self) -> str | None:
@@ -301,11 +291,11 @@ class Draft:
         """Return whether the file is still the one that was read."""
         if self.source.file is None:
             return "same"
-        if not self.source.file.exists():
-            return "gone"
         try:
+            if not self.source.file.exists():
+                return "gone"
             return "same" if self._on_disk() == self.source.text else "changed"
-        except ConfigError:
+        except (ConfigError, OSError):  # its folder cannot be looked into
             return "changed"
 
     def diff_to_disk(self) -> list[str]:
@@ -383,14 +373,21 @@ class Draft:
         draft_file.drop_draft(self.source)
         self._kept = None
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the text as it is now is written down as a draft."""
+        if self._kept != self._text:
+            return False
+        # another dashboard that saves the same file clears this one's changes away
+        return self._kept_at is None or draft_file.is_there(self._kept_at)
+
     def keep_draft(self) -> Path | None:
         """Write unsaved changes down, where there are new ones; returns where they are."""
         if not self.is_modified:
             if self._kept is not None:
                 self.drop_draft()
             return None
-        # another dashboard that saves the same file clears this one's changes away
-        if self._kept == self._text and (self._kept_at is None or self._kept_at.exists()):
+        if self.is_kept:
             return None
         path = draft_file.keep_draft(self.source, self._text)
         if path is not None:

@@ -56,6 +56,14 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a path can be seen; what stands in a closed folder cannot."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def read_text(path: Path) -> str:
     """Return a file's text with its own line ends; raises ConfigError."""
     try:
@@ -148,7 +156,7 @@ def set_draft_aside(found: FoundDraft) -> Path | None:
     """Give a draft a name that no later one takes; returns it, None where that failed."""
     for number in range(1, 100):
         aside = found.path.with_name(f"{found.path.name}-{number}")
-        if not aside.exists():
+        if not is_there(aside):
             with suppress(OSError):
                 found.path.rename(aside)
                 return aside

@@ -75,6 +75,9 @@ def test_a_contradiction_with_a_refused_value_is_no_news() -> None:
         ("--- {}\n--- {}", 2, "another document"),
         ("a: 2001-13-45", 1, "month"),
         ("[" * 3000, None, "nested too deep"),
+        ("model_path: x\na: &a [*a]", 2, "an alias stands within itself"),
+        ("model_path: x\ntarget_steps: &a\n  - [1, *a]", 2, "an alias stands within itself"),
+        ("model_path: x\ntraining: &a\n  <<: *a", 2, "an alias stands within itself"),
     ],
 )
 def test_a_text_that_holds_no_settings_is_one_fault_with_its_place(

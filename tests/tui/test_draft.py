@@ -363,3 +363,35 @@ def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read as a text file"):
         open_source(tmp_path / "bytes.yaml")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_change_and_holds_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(TEXT)
+    draft = Draft(open_source(file))
+    draft.set_value("target_steps", 9)
+    draft.keep_draft()
+    assert draft.is_kept
+
+    def refuse(path: Path, *args: object, **options: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert draft.disk_state() == "changed"
+    assert not draft.is_kept
+
+
+def test_a_mark_holds_though_the_stack_is_trimmed(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(TEXT)
+    draft = Draft(open_source(file))
+    for number in range(600):
+        draft.set_text(f"{TEXT}# {number}\n", f"{number}")
+    before, mark = draft.text, draft.mark()
+    draft.set_text(before + "# more\n", "a")
+    draft.set_text(before + "# and more\n", "b")
+    draft.rewind(mark)
+    assert draft.text == before
+    assert draft.undo() == "599"

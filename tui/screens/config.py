@@ -19,7 +19,7 @@ from textual.widgets import TextArea
 
 from engine.errors import DiffoptError
 from engine.run import RunFolder, RunState
-from tui.config_words import live_words
+from tui.config_words import beside_key, live_words
 from tui.draft_file import open_source, read_text
 from tui.keys import bindings_for
 from tui.schema import settings_by_key
@@ -27,6 +27,7 @@ from tui.screens.config_panes import ConfigPanes
 from tui.widgets.form import Form
 
 if TYPE_CHECKING:
+    from engine.config_check import Fault
     from tui.draft import Draft
 
 TYPED_SECONDS, YAML_SECONDS, LOOK_SECONDS = 0.15, 0.3, 2.0
@@ -47,6 +48,7 @@ class ConfigScreen(ConfigPanes):
         self._typed_timer: Timer | None = None
         self._yaml_timer: Timer | None = None
         self._is_lock_told = False  # to one who types into a locked text
+        self._last_fault: Fault | None = None  # where ^n went
         self._before: int | None = None  # where the undo stack was before a box was typed into
 
     def on_mount(self) -> None:
@@ -84,7 +86,8 @@ class ConfigScreen(ConfigPanes):
         from tui.draft import Draft
 
         self.flush()
-        self._keep_draft_aloud()
+        if not self._keep_draft_aloud():
+            return
         try:
             opened = open_source(source, is_clone=is_clone)
         except DiffoptError as error:
@@ -191,16 +194,14 @@ class ConfigScreen(ConfigPanes):
         if self._pending is not None:
             (key, text), self._pending = self._pending, None
             self.change(lambda draft: draft.set_typed(key, text))
-        if self._yaml_timer is not None:
-            self._yaml_timer.stop()
-            self._yaml_timer = None
-            self._take_yaml()
+        self._take_yaml()
 
     def change(self, change: Callable[[Draft], object]) -> bool:
         """Change the draft; what cannot be changed is told, with the reason, and False returned."""
         draft = self.draft
         if draft is None:
             return False
+        self._take_yaml()  # what is typed there would be written over by what is shown then
         is_done = True
         try:
             change(draft)
@@ -225,8 +226,13 @@ class ConfigScreen(ConfigPanes):
             self._refresh_help()
 
     def _take_yaml(self) -> None:
+        if self._yaml_timer is not None:
+            self._yaml_timer.stop()
+            self._yaml_timer = None
+        if self.draft is None or self.lock:
+            return
         text = self.yaml.typed()
-        if text is not None and self.draft is not None and not self.lock:
+        if text is not None:
             self.draft.set_text(text)
             self.refresh_all()
 
@@ -236,6 +242,7 @@ class ConfigScreen(ConfigPanes):
         draft = self.draft
         if draft is None:
             return
+        self.flush()
         draft.keep_draft()
         lock = self.lock
         if draft.source.run is not None:
@@ -251,6 +258,7 @@ class ConfigScreen(ConfigPanes):
         draft = self.draft
         if draft is None:
             return
+        self.flush()  # what is shown next is the draft's text
         if not self.form.is_typing and draft.catch_up():
             self.diffopt.tell(f"{draft.source.name}: another's changes are shown now", kind="disk")
             is_news = True
@@ -277,6 +285,10 @@ class ConfigScreen(ConfigPanes):
 
     def on_hangup(self) -> None:
         """Keep what is not saved: the terminal may be gone."""
+        if self.form.typed and self.draft is not None:  # its message may not have come yet
+            if self._before is None:
+                self._before = self.draft.mark()
+            self._pending = (self.form.key, self.form.typed)
         self.flush()
         if self.draft is not None:
             self.draft.keep_draft()
@@ -296,9 +308,10 @@ class ConfigScreen(ConfigPanes):
             self.diffopt.tell("Nothing is wrong with these settings.", kind="faults")
             return
         faults = draft.faults
-        here = self.key_at_yaml_cursor() if self.focused is self.yaml else self.form.key
-        keys = [fault.key for fault in faults]
-        fault = faults[(keys.index(here) + 1) % len(keys) if here in keys else 0]
+        fault = faults[self._place_of_next(faults)]
+        self._last_fault = fault
+        if not fault.line and self.focused is self.yaml:  # no line to go to says what it is
+            self.diffopt.tell(f"{fault.key or 'the YAML'}: {beside_key(fault)}", kind="faults")
         if fault.key in settings_by_key() and self.focused is not self.yaml:
             if self.is_narrow and self._tab != "form":
                 self._show_tab("form")
@@ -309,6 +322,15 @@ class ConfigScreen(ConfigPanes):
             self._show_tab("yaml")
         self.yaml.focus()
         self.yaml.go_to(fault.line or 1)
+
+    def _place_of_next(self, faults: tuple[Fault, ...]) -> int:
+        last = self._last_fault
+        # the cursor stands on no line of a fault that has none
+        if last is not None and not last.line and last in faults:
+            return (faults.index(last) + 1) % len(faults)
+        here = self.key_at_yaml_cursor() if self.focused is self.yaml else self.form.key
+        keys = [fault.key for fault in faults]
+        return (keys.index(here) + 1) % len(keys) if here in keys else 0
 
     def action_undo(self) -> None:
         """Take the last change back, in form and YAML alike."""

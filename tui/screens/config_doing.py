@@ -13,6 +13,7 @@ from engine.run import RunFolder, RunState, list_runs
 from tui import format
 from tui.config_words import why_not_start
 from tui.dialogs import Choice, Question
+from tui.draft_file import is_there
 from tui.screens.base import DiffoptScreen
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class ConfigDoing(DiffoptScreen):
                 return
             path = expanded(words).absolute()
         state = draft.disk_state()
-        is_taken = path != draft.source.path and path.exists()
+        is_taken = path != draft.source.path and is_there(path)
         if state == "changed" or is_taken:
             why = "changed on disk since it was read" if not is_taken else "is there already"
             question = Question(
@@ -228,11 +229,18 @@ class ConfigDoing(DiffoptScreen):
             self.diffopt.tell(f"the unsaved changes lie in {aside}", kind="draft")
         self.refresh_all()
 
-    def _keep_draft_aloud(self) -> None:
+    def _keep_draft_aloud(self) -> bool:
+        """Return whether nothing would be lost by opening something else."""
         draft = self.draft
-        if draft is not None and draft.is_modified:
-            draft.keep_draft()
+        if draft is None or not draft.is_modified:
+            return True
+        draft.keep_draft()
+        if draft.is_kept:
             self.diffopt.tell(f"changes to {draft.source.name} are kept as a draft", kind="draft")
+            return True
+        told = f"changes to {draft.source.name} cannot be kept as a draft: nothing can be written"
+        self.diffopt.tell(f"{told}. They stay open.", "error")
+        return False
 
     # Starting
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.app import SuspendNotSupported
 from textual.content import Content
@@ -17,6 +17,9 @@ from engine.errors import ConfigError, DiffoptError
 from tui import format
 from tui.schema import flat, settings_by_key
 from tui.screens.config_doing import ConfigDoing
+
+if TYPE_CHECKING:
+    from tui.draft import Draft
 
 
 class ConfigTaking(ConfigDoing):
@@ -39,19 +42,15 @@ class ConfigTaking(ConfigDoing):
             name = command[0] if command else "no editor"
             self.diffopt.tell(f"{name} is not there; set $EDITOR to one that is.", "error")
             return
-        with tempfile.TemporaryDirectory(prefix="diffopt-") as folder:
-            path = Path(folder) / (draft.source.path.name if draft.source.path else "draft.yaml")
-            path.write_bytes(draft.text.encode("utf-8"))
-            try:
-                with self.app.suspend():
-                    code = subprocess.run([*command, str(path)], check=False).returncode
-                text = path.read_bytes().decode("utf-8")
-            except SuspendNotSupported:
-                self.diffopt.tell("This terminal cannot be lent to an editor.", "error")
-                return
-            except (OSError, UnicodeDecodeError) as error:
-                self.diffopt.tell(f"What the editor left cannot be read: {error}.", "error")
-                return
+        try:
+            code, text = self._edited(command, draft)
+        except SuspendNotSupported:
+            self.diffopt.tell("This terminal cannot be lent to an editor.", "error")
+            return
+        except (OSError, UnicodeError) as error:
+            told = f"The text cannot go to an editor and back: {error}. It stands here as it was."
+            self.diffopt.tell(told, "error")
+            return
         if code != 0:
             self.diffopt.tell(f"{command[0]} ended with {code}; nothing is taken.", "warning")
         elif text != draft.text:
@@ -59,6 +58,16 @@ class ConfigTaking(ConfigDoing):
             draft.set_text(text, "editor")
             draft.end_step()
         self.refresh_all()
+
+    def _edited(self, command: list[str], draft: Draft) -> tuple[int, str]:
+        """Return how the editor ended, and the text that it left."""
+        name = draft.source.path.name if draft.source.path else "draft.yaml"
+        with tempfile.TemporaryDirectory(prefix="diffopt-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / name
+            path.write_bytes(draft.text.encode("utf-8"))
+            with self.app.suspend():
+                code = subprocess.run([*command, str(path)], check=False).returncode
+            return code, path.read_bytes().decode("utf-8")
 
     def paste(self, text: str) -> None:
         """Take settings out of pasted YAML, as one step of undo."""

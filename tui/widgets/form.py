@@ -155,6 +155,11 @@ class Form(FormRows):
             if self._is_touched:  # else what stands there by now is not from here
                 self.post_message(self.Typed(self.key, text, is_done=True))
 
+    @property
+    def typed(self) -> str:
+        """What was typed into the open box, "" where there is none or it was only looked at."""
+        return self.editor.text if self.editor is not None and self._is_touched else ""
+
     def reload_editor(self) -> None:
         """Show in the box what the draft holds now: an undo changed it."""
         row = self.row
