@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from textual import events
 from textual.message import Message
 
+from tui.keys import BY_ID
 from tui.schema import Setting
 from tui.widgets.form_rows import FormRows
 from tui.widgets.line_editor import LineEditor
@@ -239,17 +240,28 @@ class Form(FormRows):
         else:
             # At once and not by their bindings, which come a moment later: what is typed ahead
             # over a slow line must find the box open, or a letter of a word is a command.
-            is_taken = event.key in ("space", "enter", "slash")
-            if event.key == "slash":
+            is_taken = True
+            if self._is_key_of("view.find", event.key):
                 self.find()
+            elif self._is_key_of("pane.open", event.key) or self._is_own_space(event.key):
+                self.action_open()
             elif event.key == "escape":
                 is_taken = self.end_find()
                 self.has_passed_escape = not is_taken
-            elif is_taken:
-                self.action_open()
+            else:
+                is_taken = False
         if is_taken:
             event.stop()
             event.prevent_default()
+
+    def _is_key_of(self, name: str, key: str) -> bool:
+        """Return whether a key is an action's, by a person's own choice or by default."""
+        return key in (self.app._keymap.get(name) or BY_ID[name].keys).split(",")
+
+    def _is_own_space(self, key: str) -> bool:
+        """Return whether a key is the space bar, and nobody gave that another meaning here."""
+        is_free = not self.app._keymap or key not in self.screen.active_bindings
+        return key == "space" and is_free
 
     def _key_of_editor(self, editor: LineEditor, event: events.Key) -> bool:
         key, setting = event.key, self.row.setting if self.row else None

@@ -20,7 +20,9 @@ from tui.yaml_highlight import parts
 class YamlArea(TextArea):
     """The YAML. Undo and redo are the screen's, for there is one stack behind form and text."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+d", "screen.default", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+d", "screen.default", show=False, id="config.default")
+    ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "yaml--key", "yaml--comment", "yaml--number", "yaml--string", "yaml--word", "yaml--wrong",
         "yaml--changed",

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.tui.screens.config.scene import TEXT, Scene
 from tui.dialogs import Dialog
+from tui.preferences import config_folder
 from tui.widgets.header import Header
 
 
@@ -82,6 +83,37 @@ def test_after_an_undo_in_an_open_box_leaving_it_changes_nothing(
         assert scene.text == TEXT
         await scene.press("ctrl+y")
         assert scene.text == typed
+
+    play(story)
+
+
+def test_keys_that_a_person_chose_open_find_and_take_the_default(
+    play: Callable[..., Any],
+) -> None:
+    path = config_folder() / "ui.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "keys: {pane.open: f9, view.find: ctrl+e, config.default: ctrl+k, "
+        "config.keep_mine: space}\n"
+    )
+
+    async def story(scene: Scene) -> None:
+        await scene.go_to("training.batch_size")
+        await scene.press("enter", "slash", "space")
+        assert not scene.form.is_typing
+        assert scene.form.key == "training.batch_size"
+        await scene.press("f9")
+        assert scene.form.editor is not None
+        await scene.press("escape", "ctrl+e")
+        assert scene.form.finder is not None
+        await scene.press("escape", "f2")
+        scene.yaml.move_cursor((5, 4))
+        await scene.press("ctrl+d")
+        await scene.settle()
+        assert scene.text == TEXT
+        await scene.press("ctrl+k")
+        await scene.settle()
+        assert "batch_size" not in scene.text
 
     play(story)
 
