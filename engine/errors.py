@@ -47,6 +47,10 @@ class DataError(UserError):
     """Training data, noise or conditions cannot be used."""
 
 
+SENSELESS = (ValueError, ArithmeticError, TypeError, LookupError, AttributeError)
+"""What Python raises where a state is made of a journal's values that mean nothing."""
+
+
 class RunError(UserError):
     """A run folder cannot be made, found, owned or understood."""
 

@@ -17,6 +17,7 @@ from engine.errors import ConfigError, DiffoptError
 from engine.files import expanded
 from engine.run.fact import Fact, changed
 from tui import draft_file
+from tui.broken import is_there
 from tui.draft_file import FoundDraft, Source
 from tui.draft_merge import merge, unified
 from tui.schema import defaults, flat, key_order, settings_by_key
@@ -379,7 +380,7 @@ class Draft:
         if self._kept != self._text:
             return False
         # another dashboard that saves the same file clears this one's changes away
-        return self._kept_at is None or draft_file.is_there(self._kept_at)
+        return self._kept_at is None or is_there(self._kept_at)
 
     def keep_draft(self) -> Path | None:
         """Write unsaved changes down, where there are new ones; returns where they are."""

@@ -17,6 +17,7 @@ from engine.files import expanded, replacing
 from engine.run import RunFolder
 from engine.run.fact import Fact
 from engine.run.lock import state_folder
+from tui.broken import is_there
 
 _HEADER = "# draft of diffopt-tui, not saved yet; based on "
 
@@ -54,14 +55,6 @@ class FoundDraft(Fact):
 def digest_of(text: str) -> str:
     """Return a short hash of a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def is_there(path: Path) -> bool:
-    """Return whether a path can be seen; what stands in a closed folder cannot."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def read_text(path: Path) -> str:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from engine.run import RunFolder
 from engine.run.schema import JournalBusy
-from tui.broken import BROKEN
+from tui.broken import BROKEN, PATIENCE_SECONDS
 
 _AT_WORK = ("running", "paused", "stopping", "stuck", "queued")
-_PATIENCE_SECONDS = 0.05  # for one who has locked a journal: others wait to be read
 _OVER = ("done", "failed", "cancelled", "lost")
 
 
@@ -39,7 +38,7 @@ class Ends:
         found: list[tuple[Path, str]] = []
         for path in paths:
             try:
-                status = RunFolder(path).status(patience_seconds=_PATIENCE_SECONDS)
+                status = RunFolder(path).status(patience_seconds=PATIENCE_SECONDS)
                 found.append((path, str(status.state)))
             except JournalBusy:
                 continue

@@ -17,7 +17,7 @@ from engine.run import CommandRecord, JournalReader, MetricPoint, RunFolder, Run
 from engine.run.fact import Fact, changed
 from engine.run.reader import Poll
 from engine.run.schema import JournalBusy
-from tui.broken import BROKEN, why
+from tui.broken import BROKEN, PATIENCE_SECONDS, why
 from tui.fold import fold, with_progress
 from tui.logbook import LogBook, WorkerLog
 from tui.pages import JOURNALS
@@ -32,7 +32,6 @@ _CHUNK = 400  # events read at a time, so that keys are heard in between
 _LOG_LINES = 1000
 _OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 AWAY_SECONDS = 20.0  # less is not worth a word
-_PATIENCE_SECONDS = 0.05  # for one who has locked the journal: the screen must not wait with us
 
 
 class Snapshot(Fact):
@@ -293,7 +292,7 @@ class Follower:
         if self._inode is not None and inode != self._inode:
             self.log = LogBook()
             self.snapshot = Snapshot(self.run)
-        self._reader = JournalReader(self.run.journal_path, patience_seconds=_PATIENCE_SECONDS)
+        self._reader = JournalReader(self.run.journal_path, patience_seconds=PATIENCE_SECONDS)
         self._inode = inode
         return self._reader
 

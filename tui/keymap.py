@@ -98,16 +98,17 @@ def _is_character(name: str) -> bool:
 def _clash(taken: Mapping[str, str]) -> tuple[str, str, str] | None:
     """Return (an action with a chosen key, that key, who else has it in its place)."""
     for name in taken:
-        mine = set(_keys_of(BY_ID[name], taken))
+        mine = set(keys_of(BY_ID[name], taken))
         for other in KEYS:
-            both = mine & set(_keys_of(other, taken)) - _shared(BY_ID[name], other)
+            both = mine & set(keys_of(other, taken)) - _shared(BY_ID[name], other)
             is_same = other.action == BY_ID[name].action
             if both and not is_same and _meet(BY_ID[name], other):
                 return name, sorted(both)[0], other.id
     return None
 
 
-def _keys_of(key: Key, taken: Mapping[str, str]) -> list[str]:
+def keys_of(key: Key, taken: Mapping[str, str]) -> list[str]:
+    """Return an action's keys by Textual's names: those that a person took for it, or its own."""
     return _names(taken.get(key.id, key.keys))
 
 

@@ -30,7 +30,7 @@ from engine.run.events import (
 )
 from engine.run.fact import Fact, changed
 from engine.run.schema import JournalBusy
-from tui.broken import BROKEN, why
+from tui.broken import BROKEN, PATIENCE_SECONDS, is_gone, is_there, why
 from tui.fold import fold, with_progress
 from tui.pace import progress_of, seconds_left
 from tui.pages import JOURNALS
@@ -39,7 +39,6 @@ from tui.telling import headline
 
 BUDGET_SECONDS = 0.03  # for reading journals in one refresh
 UNREADABLE = "damaged"
-_PATIENCE_SECONDS = 0.05  # for one who has locked a journal: the screen must not wait with us
 _OVER = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 _BRIEF = (
     RunQueued, RunStarted, RunPlanned, StageStarted, StageAccepted, RunFinished, RunFailed,
@@ -223,7 +222,7 @@ class Listing:
                 return self._stated(run, known, known.view, None)
             with _opened(run) as reader, reader.snapshot():
                 latest = reader.latest()
-                status = run.status(latest, patience_seconds=_PATIENCE_SECONDS)
+                status = run.status(latest, patience_seconds=PATIENCE_SECONDS)
                 if status.state in _OVER:
                     # its few facts may be whole where other pages are not
                     problem = JOURNALS.problem(run.journal_path)
@@ -242,7 +241,7 @@ class Listing:
         except JournalBusy:
             raise
         except BROKEN as error:
-            if _is_gone(path):  # thrown away between looking and reading
+            if is_gone(path):  # thrown away between looking and reading
                 return known
             reason = why(run.journal_path, error)
             return RunRow(path, UNREADABLE, created=known.created, reason=reason)
@@ -250,7 +249,7 @@ class Listing:
     def _stated(
         self, run: RunFolder, known: RunRow, view: RunView, latest: dict[str, Any] | None
     ) -> RunRow:
-        status = run.status(latest, patience_seconds=_PATIENCE_SECONDS)
+        status = run.status(latest, patience_seconds=PATIENCE_SECONDS)
         accepted = [stage for stage in view.stages if stage.state == "accepted"]
         best = accepted[-1] if accepted else None
         passed = best.current if best is not None else None
@@ -354,11 +353,11 @@ def mark_of(path: Path) -> Mark:
             marks += [facts.st_ino, facts.st_mtime_ns, facts.st_size]
         except OSError:
             marks += [0, 0, 0]
-    return (*marks, _exists(path / "archived.json"))
+    return (*marks, is_there(path / "archived.json"))
 
 
 def _opened(run: RunFolder) -> JournalReader:
-    return JournalReader(run.journal_path, patience_seconds=_PATIENCE_SECONDS)
+    return JournalReader(run.journal_path, patience_seconds=PATIENCE_SECONDS)
 
 
 def _made(path: Path) -> float:
@@ -367,20 +366,3 @@ def _made(path: Path) -> float:
         return (path / "config.yaml").stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _exists(path: Path) -> bool:
-    """Return whether there is such a file; False where one may not look."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _is_gone(path: Path) -> bool:
-    """Return whether there is no such folder; False where one may not look."""
-    try:
-        path.stat()
-    except OSError as error:
-        return isinstance(error, FileNotFoundError | NotADirectoryError)
-    return False

@@ -12,6 +12,7 @@ from engine.export.student import MANIFEST
 from engine.files import expanded, reason_of, temporary_name
 
 _JOURNAL = "journal.sqlite"
+_OF_FINDER = ".DS_Store"
 
 
 def export_target(text: str, run: Path, runs_dir: Path, *, is_forced: bool) -> Path:
@@ -87,7 +88,7 @@ def _refuse_runs(text: str, target: Path, run: Path, runs_dir: Path) -> None:
 
 
 def _refuse_full(text: str, target: Path, *, is_forced: bool) -> None:
-    if not any(target.iterdir()):
+    if all(one.name == _OF_FINDER for one in target.iterdir()):
         return
     known = _files_of_export(target / MANIFEST)
     if known is None:
@@ -119,7 +120,8 @@ def _files_of_export(manifest: Path) -> set[str] | None:
 def _first_foreign(target: Path, known: set[str]) -> str | None:
     """Return the first entry in `target` that is not among `known`, from there on; None without.
 
-    Folders with no file in them are nothing; a link to a folder is an entry like a file.
+    Folders with no file in them are nothing, and so is what the Mac's Finder leaves wherever
+    somebody looks; a link to a folder is an entry like a file.
     """
 
     def give_up(error: OSError) -> None:
@@ -130,6 +132,6 @@ def _first_foreign(target: Path, known: set[str]) -> str | None:
         folders.sort()
         for name in sorted([*files, *links]):
             path = str(Path(folder, name).relative_to(target))
-            if path not in known:
+            if path not in known and name != _OF_FINDER:
                 return path
     return None

@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Collection
 from pathlib import Path
 
-from engine.errors import RunError
+from engine.errors import SENSELESS, RunError
 from engine.files import reason_of, sync_path
 from engine.run.commands import who_am_i
 from engine.run.disk import is_alive, is_launch_alive, write_atomically
@@ -34,8 +34,6 @@ TRASH = ".trash"
 _ARCHIVED = "archived.json"
 _TRASHED = "trashed.json"
 _DELETING = ".deleting-"
-# What a journal damaged in its values, not in its form, brings about where a state is made of them
-_SENSELESS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 class TrashedRun(Fact):
@@ -211,7 +209,7 @@ def _refuse_if_worked_on(run: RunFolder, done: str) -> None:
         status = run.status()
         is_held, pid = status.pid is not None, status.pid
         is_queued = status.state is RunState.QUEUED
-    except (RunError, *_SENSELESS):
+    except (RunError, *SENSELESS):
         # a damaged journal tells nothing, and the lock all that is needed
         is_held, pid = is_locked(run.lock_path), holder_of(run.lock_path).pid
         is_queued = True

@@ -122,6 +122,22 @@ def test_what_lies_in_an_earlier_export_without_being_of_it_is_never_deleted(
             target(run, earlier, is_forced=is_forced)
 
 
+def test_what_finder_leaves_where_somebody_looked_is_no_work_of_theirs(
+    run: Path, tmp_path: Path
+) -> None:
+    earlier, empty = an_export(tmp_path / "earlier"), tmp_path / "empty"
+    empty.mkdir()
+    for folder in (earlier, earlier / "unet", empty):
+        (folder / ".DS_Store").write_bytes(b"where its icons stand")
+    assert target(run, earlier) == earlier
+    assert target(run, empty, is_forced=False) == empty
+    (earlier / "unet" / ".DS_Store").unlink()
+    (earlier / "unet" / ".DS_Store").mkdir()
+    (earlier / "unet" / ".DS_Store" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"thesis\.txt is not of the earlier export"):
+        target(run, earlier)
+
+
 def test_a_link_to_a_folder_is_not_of_an_earlier_export(run: Path, tmp_path: Path) -> None:
     earlier = an_export(tmp_path / "earlier")
     (earlier / "link").symlink_to(tmp_path)

@@ -73,42 +73,48 @@ def test_a_locked_journal_is_checked_when_it_is_let_go(recorded: Recorded) -> No
     wait_until(lambda: checks.problem(path) == "")
 
 
-def test_runs_lists_a_run_whose_journal_is_still_being_checked(
-    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def damaged(recorded: Recorded) -> RunFolder:
     run = recorded("smoke")
     damage_metrics(run)
-    gate = Gate()
-    monkeypatch.setattr(tui.listing, "JOURNALS", PageChecks(gate, at_once_bytes=0))
-    listing = Listing(run.path.parent)
+    return run
 
-    def state() -> str:
-        listing.refresh()
-        (row,) = listing.rows()
-        return row.state
 
+def assert_told_later(state: Callable[[], str], gate: Gate) -> None:
+    """Assert that a run counts as done while it is checked, and as damaged once that is known."""
     assert [state() for _ in range(3)] == ["done"] * 3
     gate.opened.set()
     wait_until(lambda: state() == "damaged")
     assert gate.count == 1
 
 
-def test_a_run_that_is_opened_while_its_journal_is_being_checked(
-    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+def test_runs_lists_a_run_whose_journal_is_still_being_checked(
+    damaged: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = recorded("smoke")
-    damage_metrics(run)
+    gate = Gate()
+    monkeypatch.setattr(tui.listing, "JOURNALS", PageChecks(gate, at_once_bytes=0))
+    listing = Listing(damaged.path.parent)
+
+    def state() -> str:
+        listing.refresh()
+        (row,) = listing.rows()
+        return row.state
+
+    assert_told_later(state, gate)
+
+
+def test_a_run_that_is_opened_while_its_journal_is_being_checked(
+    damaged: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = Gate()
     monkeypatch.setattr(tui.follow, "JOURNALS", PageChecks(gate, at_once_bytes=0))
-    follower = Follower(run, lambda _: None)
+    follower = Follower(damaged, lambda _: None)
 
     def state() -> str:
         while follower.poll_once():
             pass
         return follower.snapshot.state
 
-    assert [state() for _ in range(3)] == ["done"] * 3
-    gate.opened.set()
-    wait_until(lambda: state() == "damaged")
+    assert_told_later(state, gate)
     assert "damaged" in follower.snapshot.damage
     follower.stop()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 
 from engine.errors import RunError
 from engine.run import JournalReader, RunFolder
@@ -25,6 +26,13 @@ Recorded = Callable[[str], RunFolder]
 def asked(run: RunFolder) -> list[str]:
     with JournalReader(run.journal_path) as reader:
         return [record.command.kind for record in reader.commands()]
+
+
+async def answer_stop(app: DiffoptApp, pilot: Pilot[Any], key: str) -> None:
+    """Ask to stop the run and quit, and answer the question."""
+    await pilot.press("Q")
+    await until(lambda: isinstance(app.screen, Dialog), pilot.pause)
+    await pilot.press(key)
 
 
 def test_leaving_with_q_says_that_training_goes_on(options: Options, go: Go) -> None:
@@ -71,9 +79,7 @@ def test_stop_and_quit_stays_where_the_run_cannot_be_asked(
         app = DiffoptApp(options, Target(run=run))
         with working(run, *UP_TO_TRAINING):
             async with app.run_test(size=(80, 24)) as pilot:
-                await pilot.press("Q")
-                await until(lambda: isinstance(app.screen, Dialog), pilot.pause)
-                await pilot.press("y")
+                await answer_stop(app, pilot, "y")
                 await until(lambda: not isinstance(app.screen, Dialog), pilot.pause)
                 await pilot.pause()
                 told = [notice.text for notice in app.notices]
@@ -94,9 +100,7 @@ def test_stop_and_quit_asks_and_only_then_stops(
         app = DiffoptApp(options, Target(run=run))
         with working(run, *UP_TO_TRAINING):
             async with app.run_test(size=(80, 24)) as pilot:
-                await pilot.press("Q")
-                await until(lambda: isinstance(app.screen, Dialog), pilot.pause)
-                await pilot.press(answer)
+                await answer_stop(app, pilot, answer)
                 await until(
                     lambda: app.last_words or not isinstance(app.screen, Dialog), pilot.pause
                 )

@@ -11,9 +11,9 @@ from engine.errors import ConfigError, DiffoptError
 from engine.files import expanded, reason_of
 from engine.run import RunFolder, RunState, list_runs
 from tui import format
+from tui.broken import is_there
 from tui.config_words import why_not_start
 from tui.dialogs import Choice, Question
-from tui.draft_file import is_there
 from tui.screens.base import DiffoptScreen
 
 if TYPE_CHECKING:

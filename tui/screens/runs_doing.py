@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from pathlib import Path
 
 from textual import work
 from textual.content import Content
@@ -16,6 +15,7 @@ from textual.widget import Widget
 from engine.errors import DiffoptError
 from engine.run import CommandKind, RunFolder, shelf
 from tui import format as words
+from tui.broken import is_gone
 from tui.follow import Snapshot
 from tui.listing import RunRow
 from tui.live_keys import refuse
@@ -252,17 +252,7 @@ class RunDeeds(DiffoptScreen):
 
     def _forget_gone(self) -> None:
         """Offer to take back only what still lies in the trash."""
-        self._thrown = [one for one in self._thrown if not _is_gone(one.path)]
-
-
-def _is_gone(path: Path) -> bool:
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:  # a trash closed for now may be opened again
-        pass
-    return False
+        self._thrown = [one for one in self._thrown if not is_gone(one.path)]
 
 
 def _held(state: str) -> str:

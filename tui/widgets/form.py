@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from textual import events
 from textual.message import Message
 
+from tui.keymap import keys_of
 from tui.keys import BY_ID
 from tui.schema import Setting
 from tui.widgets.form_rows import FormRows
@@ -256,7 +257,7 @@ class Form(FormRows):
 
     def _is_key_of(self, name: str, key: str) -> bool:
         """Return whether a key is an action's, by a person's own choice or by default."""
-        return key in (self.app._keymap.get(name) or BY_ID[name].keys).split(",")
+        return key in keys_of(BY_ID[name], self.app._keymap)
 
     def _is_own_space(self, key: str) -> bool:
         """Return whether a key is the space bar, and nobody gave that another meaning here."""
